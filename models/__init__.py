@@ -1,0 +1,1 @@
+"""The table between training and service: the contract in code, and the artifacts it describes."""
