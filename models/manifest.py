@@ -12,14 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from models.errors import ArtifactError, ManifestError
 from models.image import ImagePreprocessing
 
-FORMAT = 1
+FORMAT: Final = 1
 MANIFEST_FILE = "manifest.json"
 GRAPH_FILE = "model.onnx"
 GOLDEN_FILE = "golden.json"
@@ -81,7 +81,7 @@ class Manifest(Frozen):
 
     ``inputs`` and ``outputs`` are the graph's, in its order; each first dimension is ``"batch"``.
     ``metrics`` are measured on the test split, which chose nothing. ``files`` maps the name of
-    every file beside the manifest to its sha256.
+    every file beside the manifest to its sha256; it is empty until the version is added.
     """
 
     format: Literal[1] = FORMAT
@@ -98,7 +98,7 @@ class Manifest(Frozen):
     preprocessing: Preprocessing
     metrics: Mapping[Text, JsonValue]
     provenance: Provenance
-    files: Mapping[FileName, Sha256]
+    files: Mapping[FileName, Sha256] = {}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -109,9 +109,6 @@ class Manifest(Frozen):
                 if not tensor.shape or tensor.shape[0] != "batch":
                     raise ValueError(f"{field}: the first dimension of '{tensor.name}' is not 'batch': {tensor.shape}")
         _refuse_duplicates("labels", self.labels)
-        for name in REQUIRED_FILES:
-            if name not in self.files:
-                raise ValueError(f"files: '{name}' is missing")
         return self
 
 
@@ -145,6 +142,9 @@ def load_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     manifest = _parse(Manifest, path, MAX_MANIFEST_BYTES)
+    for name in REQUIRED_FILES:
+        if name not in manifest.files:
+            raise ManifestError(f"{path}: files: '{name}' is missing, expected {', '.join(REQUIRED_FILES)}")
     if folder.name != str(manifest.version):
         raise ManifestError(f"{path}: version: {manifest.version} is not the name of its folder, '{folder.name}'")
     if folder.parent.name != manifest.kind:

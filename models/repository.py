@@ -69,7 +69,7 @@ class Repository:
         """Add the next version of ``kind``.
 
         ``write`` is given an empty folder and the version's number; it writes the files there and
-        returns the manifest with ``files`` still to be filled in. The folder becomes a version by
+        returns the manifest, whose ``files`` are filled in here. The folder becomes a version by
         one rename, after everything in it was read back, checked and flushed to disk. If anything
         fails before that, the folder is removed and the error raised: a version is whole or not there.
 

@@ -1,0 +1,1 @@
+"""Writes ``models/``: one folder for each kind, and what the kinds share."""

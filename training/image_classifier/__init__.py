@@ -1,0 +1,1 @@
+"""The image classifier: its data, its networks, its training."""

@@ -1,0 +1,208 @@
+"""The model card: what a version is, what it is for, how good it is, and how to make it again.
+
+Its sections are those of Mitchell et al. 2019, "Model Cards for Model Reporting". Every number comes
+from the manifest or from the arrays that it was computed from.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import CARD_FILE, Manifest
+from training.image_classifier.data import Split
+from training.image_classifier.pictures import (
+    draw_confusion_matrix,
+    draw_features,
+    draw_learning_curves,
+    draw_predictions,
+    draw_reliability,
+)
+from training.metrics import measure_reliability
+
+Floats = NDArray[np.floating[Any]]
+
+CONFUSIONS = 5
+LABELS_SHOWN = 20
+
+# In the order of the table. A metric that the manifest does not have is left out.
+RESULTS: Mapping[str, tuple[str, str]] = {
+    "accuracy": ("Accuracy, one pass for each image", ".2%"),
+    "accuracy_test_time_augmentation": ("Accuracy, mean of six views of each image (not what is served)", ".2%"),
+    "top_5_accuracy": ("Accuracy, the true class among the first five", ".2%"),
+    "negative_log_likelihood": ("Negative log-likelihood", ".4f"),
+    "expected_calibration_error": ("Expected calibration error, 15 bins", ".2%"),
+    "brier_score": ("Brier score, summed over classes", ".4f"),
+}
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card is made from. ``example`` is the image that the feature maps answer; a dense first layer has none."""
+
+    manifest: Manifest
+    history: Sequence[Mapping[str, float]]  # epoch, train_loss, train_accuracy, validation_loss, validation_accuracy
+    test: Split
+    probabilities: Floats  # (test images, classes)
+    filters: Floats  # (filters, channels, height, width)
+    feature_maps: Floats  # (maps, height, width)
+    example: NDArray[np.uint8]  # (height, width, channels)
+
+
+def write_card(folder: Path, facts: CardFacts) -> None:
+    """Write ``card.md`` and its pictures into ``folder``."""
+    labels, test = facts.manifest.labels, facts.test
+    draw_learning_curves(folder / "learning_curves.png", facts.history)
+    draw_confusion_matrix(folder / "confusion_matrix.png", _confusion_matrix(facts.manifest), labels)
+    draw_reliability(folder / "reliability.png", measure_reliability(facts.probabilities, test.labels))
+    draw_predictions(folder / "predictions.png", test.images, facts.probabilities, test.labels, labels)
+    draw_features(folder / "features.png", facts.example, facts.filters, facts.feature_maps)
+    sections = (
+        _details(facts.manifest),
+        _intended_use(facts.manifest),
+        _data(facts.manifest),
+        _training(facts.manifest, facts.history),
+        _results(facts),
+        _limits(facts.manifest),
+        _again(facts.manifest),
+    )
+    (folder / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _details(manifest: Manifest) -> str:
+    pixels = manifest.preprocessing
+    colours = "RGB" if pixels.channels == 3 else "grey"
+    fit = "cut to its largest centred part of that shape" if pixels.fit == "crop" else "stretched to that shape"
+    rows = (
+        ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
+        ("Input", f"{pixels.width} x {pixels.height} pixels, {colours}; a larger picture is {fit} and resized"),
+        ("Output", f"a calibrated probability for each of {len(manifest.labels)} classes: {_list(manifest.labels)}"),
+        ("Made", f"{manifest.created:%Y-%m-%d}, in {_duration(manifest.provenance.training_seconds)}"),
+        ("On", manifest.provenance.hardware),
+    )
+    title = f"# {manifest.kind}, version {manifest.version}\n\n{manifest.description}"
+    return f"{title}\n\n## Model details\n\n{_table(('', ''), rows)}"
+
+
+def _intended_use(manifest: Manifest) -> str:
+    return (
+        "## Intended use\n\n"
+        f"Naming what a picture shows, where it shows one of the {len(manifest.labels)} classes. The probabilities "
+        "are fit to choose a threshold below which a person looks, or nothing is said.\n\n"
+        "It is not made for pictures of anything else, for several objects in one picture, for finding where in "
+        "a picture something is, or for decisions about people."
+    )
+
+
+def _data(manifest: Manifest) -> str:
+    data = manifest.provenance.data
+    rows = (
+        ("training", f"{data.train_examples:,}", "the weights"),
+        ("validation", f"{data.validation_examples:,}", "watched during training; the temperature"),
+        ("test", f"{data.test_examples:,}", "nothing: measured once, at the end"),
+    )
+    table = _table(("split", "images", "what it decided"), rows)
+    return f"## Data\n\n`{data.name}`, from {data.source}. Digest of the training images: `{data.sha256}`.\n\n{table}"
+
+
+def _training(manifest: Manifest, history: Sequence[Mapping[str, float]]) -> str:
+    settings = "\n".join(f"{name} = {value}" for name, value in manifest.provenance.settings.items())
+    best = max(history, key=lambda record: record["validation_accuracy"])
+    return (
+        f"## Training\n\n{_count(len(history), 'epoch')}; best validation accuracy {best['validation_accuracy']:.2%} "
+        f"in epoch {best['epoch']:.0f}. Training loss and accuracy are those of the changed images that the network "
+        "learnt from, so they can be worse than those of the untouched validation images.\n\n"
+        f"![Loss and accuracy over epochs](learning_curves.png)\n\n```ini\n{settings}\n```"
+    )
+
+
+def _results(facts: CardFacts) -> str:
+    metrics: Mapping[str, Any] = facts.manifest.metrics
+    rows = [(title, format(metrics[name], form)) for name, (title, form) in RESULTS.items() if name in metrics]
+    calibration = f"Logits are divided by {metrics['temperature']:.3f}, fitted on the validation split, so that "
+    return (
+        f"## Results\n\nOn the {len(facts.test):,} images of the test split.\n\n{_table(('metric', 'value'), rows)}\n\n"
+        f"{calibration}confidence agrees with accuracy:\n\n![Accuracy against confidence](reliability.png)\n\n"
+        f"{_per_class(metrics['per_class'])}\n\n![Confusion matrix](confusion_matrix.png)\n\n"
+        f"{_confusions(facts.manifest)}\n\n![Test images with predictions](predictions.png)\n\n"
+        "![Filters of the first layer and feature maps of an image](features.png)"
+    )
+
+
+def _per_class(scores: Mapping[str, Mapping[str, float]]) -> str:
+    rows = [
+        (label, f"{score['precision']:.2%}", f"{score['recall']:.2%}", f"{score['f1']:.2%}", f"{score['support']:,}")
+        for label, score in scores.items()
+    ]
+    return _table(("class", "precision", "recall", "F1", "test images"), rows)
+
+
+def _confusions(manifest: Manifest) -> str:
+    """The most frequent mistakes, in a sentence."""
+    matrix = _confusion_matrix(manifest)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    np.fill_diagonal(shares, 0)
+    order = np.argsort(-shares, axis=None, kind="stable")[:CONFUSIONS]
+    labels = manifest.labels
+    mistakes = [
+        f"{labels[true]} as {labels[taken]} ({shares[true, taken]:.1%})"
+        for true, taken in zip(*np.unravel_index(order, shares.shape), strict=True)
+        if shares[true, taken] > 0
+    ]
+    return f"Most often mistaken: {', '.join(mistakes)}." if mistakes else "No test image was mistaken."
+
+
+def _limits(manifest: Manifest) -> str:
+    metrics: Mapping[str, Any] = manifest.metrics
+    worst = min(metrics["per_class"].items(), key=lambda item: item[1]["recall"])
+    pixels = manifest.preprocessing
+    return (
+        "## Limits\n\n"
+        f"- It has no answer for a picture of none of its classes: the probabilities of the {len(manifest.labels)} "
+        "always add up to one, and can be high for one of them.\n"
+        f"- It sees {pixels.width} x {pixels.height} pixels. What is small in a large picture, or outside its centre, "
+        "is lost before the network sees it.\n"
+        "- The test images come from where the training images come from. On pictures from elsewhere it is less often "
+        "right than the table says, and its probabilities are too high.\n"
+        f"- It is not equally good at all classes: it finds {worst[1]['recall']:.1%} of {worst[0]}, the least.\n"
+        "- What the training images leave out has not been examined."
+    )
+
+
+def _again(manifest: Manifest) -> str:
+    versions = "\n".join(f"{name}=={version}" for name, version in manifest.provenance.libraries.items())
+    return (
+        "## How to make it again\n\n"
+        f"```sh\n{manifest.provenance.command}\n```\n\n"
+        f"The seed is {manifest.provenance.seed}. The same machine and libraries give the same weights on the CPU; "
+        f"others give slightly different results.\n\n```text\n{versions}\n```"
+    )
+
+
+def _confusion_matrix(manifest: Manifest) -> NDArray[np.int64]:
+    return np.asarray(manifest.metrics["confusion_matrix"], dtype=np.int64)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; what stands in it cannot end a cell."""
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _list(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:LABELS_SHOWN])
+    return shown if len(labels) <= LABELS_SHOWN else f"{shown} and {len(labels) - LABELS_SHOWN:,} more"
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 1:
+        return f"{seconds:.0f} seconds of training"
+    return f"{minutes:.0f} minutes of training" if minutes < 120 else f"{minutes / 60:.1f} hours of training"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,267 @@
+"""The pictures of a model card. Each function draws one and writes it as a PNG; the same facts give the same bytes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.metrics import Reliability
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.floating[Any]]
+Integers = NDArray[np.integer[Any]]
+
+# Okabe and Ito 2008: told apart by the colour-blind too.
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
+STYLE: dict[str, Any] = {
+    "figure.dpi": 120,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#999999",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "legend.frameon": False,
+}
+THUMBNAIL_COLUMNS = 8
+THUMBNAIL_SIDE = 48
+# Past this many classes, numbers and names no longer fit into the cells of a confusion matrix.
+MAX_NAMED_CLASSES = 25
+MAX_FILTERS = 32
+MAX_FEATURE_MAPS = 32
+MOSAIC_COLUMNS = 8
+MOSAIC_SIDE = 24
+FEATURES_WIDTH = 9.0
+TINY = 1e-12
+
+
+def draw_learning_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Loss and accuracy after each epoch, on the training and on the validation split."""
+    epochs = [record["epoch"] for record in history]
+    marker = "o" if len(epochs) < 3 else ""
+    with _figure(path, 7.6, 2.9) as figure:
+        for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for split, colour in (("train", GREY), ("validation", BLUE)):
+                values = [record[f"{split}_{quantity}"] for record in history]
+                axes.plot(epochs, values, color=colour, linewidth=1.6, marker=marker, label=split)
+            axes.set(title=quantity.capitalize(), xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.legend(loc="lower right")
+
+
+def draw_confusion_matrix(path: Path, matrix: Integers, names: Sequence[str]) -> None:
+    """How often each true class (row) was taken for each class (column), coloured by the share of the row."""
+    classes = len(names)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    named = classes <= MAX_NAMED_CLASSES
+    side = min(max(2.6 + 0.42 * classes, 4.0), 8.0) if named else 6.0
+    with _figure(path, side, side) as figure:
+        axes = figure.subplots()
+        # The root brings out the few mistakes beside the many right answers.
+        axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
+        axes.set(xlabel="predicted", ylabel="true", title="Test images by true and predicted class")
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        if named:
+            axes.set_xticks(range(classes), _shorten(names), rotation=45, ha="right", rotation_mode="anchor")
+            axes.set_yticks(range(classes), _shorten(names))
+            axes.tick_params(length=0)
+            size = 8 if classes <= 12 else 6
+            for (row, column), count in np.ndenumerate(matrix):
+                if count:
+                    colour = "white" if shares[row, column] > 0.4 else "#333333"
+                    axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=size)
+
+
+def draw_reliability(path: Path, reliability: Reliability) -> None:
+    """Accuracy against confidence, above how many predictions have that confidence."""
+    bins = len(reliability.counts)
+    places, width = (np.arange(bins) + 0.5) / bins, 1 / bins
+    filled = reliability.counts > 0
+    with _figure(path, 4.4, 4.8) as figure:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
+        above.bar(places[filled], reliability.accuracy[filled], width * 0.92, color=BLUE, label="accuracy")
+        above.plot(
+            places[filled],
+            reliability.confidence[filled],
+            linestyle="",
+            marker="_",
+            markersize=11,
+            markeredgewidth=2,
+            color=ORANGE,
+            label="mean confidence",
+        )
+        error = reliability.expected_calibration_error
+        above.set(
+            title=f"Reliability (expected calibration error {error:.1%})", ylabel="accuracy", ylim=(0, 1), xlim=(0, 1)
+        )
+        above.yaxis.set_major_formatter(PercentFormatter(1.0))
+        above.legend(loc="upper left")
+        below.bar(places, reliability.counts / reliability.counts.sum(), width * 0.92, color=GREY)
+        below.set(xlabel="confidence", ylabel="share")
+        below.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        below.xaxis.set_major_formatter(PercentFormatter(1.0))
+
+
+def draw_predictions(path: Path, images: Pixels, probabilities: Floats, labels: Integers, names: Sequence[str]) -> None:
+    """Test images that were classified rightly, over all classes, and those that were most confidently wrong."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    # Pictures that show more detail are shown fewer at a time, to keep the file small.
+    count = THUMBNAIL_COLUMNS * (2 if max(images.shape[1:3]) <= 32 else 1)
+    wrong = np.flatnonzero(predicted != labels)
+    right = _spread(np.flatnonzero(predicted == labels), labels, count)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    titled = (("Right, over all classes", right, 1), ("Most confidently wrong, with the true class below", worst, 2))
+    blocks = [(title, rows, lines) for title, rows, lines in titled if len(rows)]
+    # In inches, all of whole pixels, so that every pixel of a thumbnail is as large as the next.
+    line_height, heading_height, side, pitch = 0.125, 0.35, 0.8, 0.95
+    row_heights = [0.9 + line_height * lines for _, _, lines in blocks]
+    heights = [
+        heading_height + row_height * -(-len(rows) // THUMBNAIL_COLUMNS)
+        for (_, rows, _), row_height in zip(blocks, row_heights, strict=True)
+    ]
+    with _figure(path, pitch * THUMBNAIL_COLUMNS + 0.05, sum(heights), layout=None) as figure:
+        top = sum(heights)
+        for (title, rows, lines), height, row_height in zip(blocks, heights, row_heights, strict=True):
+            _write(figure, 0.1, top - 0.2, title, fontsize=10)
+            for place, row in enumerate(rows):
+                line, column = divmod(place, THUMBNAIL_COLUMNS)
+                left, bottom = 0.1 + pitch * column, top - heading_height + 0.05 - side - line * row_height
+                _show(_place(figure, left, bottom, side), _thumbnail(images[row]))
+                guess, truth = _short(names[predicted[row]], 10), _short(names[labels[row]])
+                caption = [f"{guess} {confidence[row]:.0%}", truth]
+                for number, text in enumerate(caption[:lines], start=1):
+                    colour = GREY if number == 2 else GREEN if lines == 1 else RED
+                    _write(figure, left, bottom - line_height * number, text, fontsize=7, color=colour)
+            top -= height
+
+
+def draw_features(path: Path, image: Pixels, filters: Floats, feature_maps: Floats) -> None:
+    """The filters of the first layer, and what they answer for one image.
+
+    Args:
+        path: where to write.
+        image: (height, width, channels) that ``feature_maps`` was computed from.
+        filters: (filters, channels, height, width); a dense layer's weights in the same form.
+        feature_maps: (maps, height, width); none where the first layer is dense.
+    """
+    weights = filters[:MAX_FILTERS].transpose(0, 2, 3, 1)
+    strongest = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
+    panels = [
+        ("Image", image),
+        ("Filters of the first layer", _mosaic(0.5 + weights / (2 * np.maximum(strongest, TINY)))),
+    ]
+    if len(feature_maps):
+        maps = feature_maps[:MAX_FEATURE_MAPS, :, :, np.newaxis]
+        low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+        panels.append(("Feature maps of the image", _mosaic((maps - low) / np.maximum(high - low, TINY))))
+    ratios = [panel.shape[1] / panel.shape[0] for _, panel in panels]
+    with _figure(path, FEATURES_WIDTH, 0.3 + FEATURES_WIDTH / max(sum(ratios), 4.0)) as figure:
+        for axes, (title, panel) in zip(figure.subplots(1, len(panels), width_ratios=ratios), panels, strict=True):
+            axes.set_title(title)
+            _show(axes, panel)
+
+
+@contextmanager
+def _figure(
+    path: Path, width_inches: float, height_inches: float, layout: Literal["constrained"] | None = "constrained"
+) -> Iterator[Figure]:
+    """A figure in the card's style that is written to ``path`` at the end of the block."""
+    with style.context(STYLE):
+        figure = Figure(figsize=(width_inches, height_inches), layout=layout)
+        canvas = FigureCanvasAgg(figure)
+        yield figure
+        canvas.draw()  # type: ignore[no-untyped-call]
+        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        Image.fromarray(pixels).convert("RGB").save(path, format="PNG", optimize=True)
+
+
+def _place(figure: Figure, left: float, bottom: float, side: float) -> Axes:
+    """Axes at a place of ``figure``, all in inches."""
+    width, height = figure.get_size_inches()
+    return figure.add_axes((left / width, bottom / height, side / width, side / height))
+
+
+def _write(figure: Figure, left: float, bottom: float, text: str, **style: Any) -> None:
+    """Text at a place of ``figure``, in inches."""
+    width, height = figure.get_size_inches()
+    figure.text(left / width, bottom / height, text, **style)
+
+
+def _thumbnail(image: Pixels) -> Pixels:
+    """``image``, shrunk where it is larger than a thumbnail, in steps of four: nobody sees those, but the file does."""
+    if max(image.shape[:2]) > THUMBNAIL_SIDE:
+        picture = Image.fromarray(image.squeeze(-1) if image.shape[2] == 1 else image)
+        picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+        image = np.asarray(picture).reshape(picture.height, picture.width, -1)
+    return image & np.uint8(0xFC) | np.uint8(2)
+
+
+def _show(axes: Axes, picture: NDArray[Any]) -> None:
+    """One picture (height, width, channels) without axes: RGB, pixels of one channel in grey, values in colours."""
+    single = picture.shape[2] == 1
+    colours = "gray" if picture.dtype == np.uint8 else "viridis"
+    axes.imshow(picture[:, :, 0] if single else picture, cmap=colours, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def _mosaic(pictures: Floats) -> Floats:
+    """Pictures (count, height, width, channels) of values from 0 to 1 as one picture of rows, with gaps."""
+    count, _, _, channels = pictures.shape
+    factor = max(1, MOSAIC_SIDE // pictures.shape[1])
+    pictures = pictures.repeat(factor, axis=1).repeat(factor, axis=2)
+    gap = max(1, pictures.shape[1] // 10)
+    columns = MOSAIC_COLUMNS if count > MOSAIC_COLUMNS else -(-count // 2)
+    rows = -(-count // columns)
+    blank = np.nan if channels == 1 else 1.0
+    cell = (pictures.shape[1] + gap, pictures.shape[2] + gap)
+    mosaic = np.full((rows * cell[0], columns * cell[1], channels), blank)
+    for index, picture in enumerate(pictures):
+        top, left = index // columns * cell[0], index % columns * cell[1]
+        mosaic[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return mosaic[:-gap, :-gap]
+
+
+def _spread(rows: Integers, labels: Integers, count: int) -> Integers:
+    """``count`` of ``rows``, one of each class before a second of any, in order of class."""
+    order = np.lexsort((rows, _turns(labels[rows])))
+    chosen = rows[order][:count]
+    return chosen[np.lexsort((chosen, labels[chosen]))]
+
+
+def _turns(labels: Integers) -> Integers:
+    """For each label how many of the same stand before it."""
+    turns = np.zeros(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
+        turns[places] = np.arange(len(places))
+    return turns
+
+
+def _short(name: str, length: int = 14) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _shorten(names: Sequence[str]) -> list[str]:
+    return [_short(name) for name in names]
