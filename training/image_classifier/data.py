@@ -205,9 +205,10 @@ def _hold_out(split: Split, fraction: float, seed: int, name: str) -> tuple[Spli
     """Cut a share with the same mix of classes off a split."""
     count = round(fraction * len(split))
     classes = len(np.unique(split.labels))
-    if count < classes:
+    if not classes <= count <= len(split) - classes:
         raise DataError(
-            f"{name}: {fraction} of {len(split)} images is {count}, expected at least one of each of {classes} classes"
+            f"{name}: {fraction} of {len(split)} images is {count}, expected at least one of each of {classes} classes "
+            f"on both sides"
         )
     kept, held_out = train_test_split(np.arange(len(split)), test_size=count, stratify=split.labels, random_state=seed)
     return tuple(Split(split.images[rows], split.labels[rows]) for rows in (np.sort(kept), np.sort(held_out)))  # type: ignore[return-value]

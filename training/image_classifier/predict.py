@@ -29,7 +29,8 @@ class ServedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, height, width, channels) bytes -> (batch, classes) probabilities."""
-        pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
+        # Contiguous, since the exporter writes some layers of channels-last pixels as many more operators.
+        pixels = (images.permute(0, 3, 1, 2).contiguous().float() - self.mean) / self.deviation
         return F.softmax(self.network(pixels) / self.temperature, dim=1)
 
 

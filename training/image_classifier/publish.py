@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 
 KIND = "image_classifier"
 LIBRARIES = ("torch", "torchvision", "accelerate", "onnx", "onnxscript", "numpy", "pillow")
-GOLDEN_CANDIDATES = 256
+SAMPLES = max(256, MIN_PARITY_SAMPLES)
 
 
 def publish_version(
@@ -79,10 +79,11 @@ def publish_version(
         metrics["export_difference"] = check_parity(served, graph, {"images": _parity_samples(data)})
         inputs, outputs = tensor_specs(graph)
         golden = golden_examples(
-            graph, data.labels, data.preprocessing, [_encode(image) for image in data.test.images[:GOLDEN_CANDIDATES]]
+            graph, data.labels, data.preprocessing, [_encode(image) for image in _sample(data.test.images)]
         )
 
-        filters, feature_maps = _first_layer(network, data.test.images[:1], mean, deviation)
+        example = data.test.images[len(data.test) // 3]
+        filters, feature_maps = _first_layer(network, example[np.newaxis], mean, deviation)
 
         def write(folder: Path, version: int) -> Manifest:
             (folder / GRAPH_FILE).write_bytes(graph.read_bytes())
@@ -109,7 +110,7 @@ def publish_version(
                 probabilities=probabilities,
                 filters=filters,
                 feature_maps=feature_maps,
-                example=data.test.images[0],
+                example=example,
             )
             write_card(folder, facts)
             return manifest
@@ -151,11 +152,16 @@ def _provenance(config: "Config", data: ImageData, history: Sequence[Mapping[str
     )
 
 
+def _sample(images: Images) -> Images:
+    """Some of the images, evenly over them all: they may stand in order of their classes."""
+    return images[:: max(1, len(images) // SAMPLES)][:SAMPLES]
+
+
 def _parity_samples(data: ImageData) -> Tensor:
     """Images to compare graph and network on; what a small test split lacks is filled up with random pixels."""
-    images = torch.from_numpy(data.test.images[:MIN_PARITY_SAMPLES])
+    images = torch.from_numpy(_sample(data.test.images))
     noise = torch.Generator().manual_seed(0)
-    missing = (MIN_PARITY_SAMPLES - len(images), *images.shape[1:])
+    missing = (max(0, MIN_PARITY_SAMPLES - len(images)), *images.shape[1:])
     return torch.cat((images, torch.randint(256, missing, dtype=torch.uint8, generator=noise)))
 
 
