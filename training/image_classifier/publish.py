@@ -131,7 +131,8 @@ def _first_layer(network: nn.Module, images: Images, mean: Tensor, deviation: Te
 
 def _provenance(config: "Config", data: ImageData, history: Sequence[Mapping[str, float]]) -> Provenance:
     return Provenance(
-        command=shlex.join(["python", "-m", "training", *sys.argv[1:]]),
+        # Resuming gives what the whole command gives.
+        command=shlex.join(["python", "-m", "training", *(part for part in sys.argv[1:] if part != "--resume")]),
         seed=config.seed,
         data=DataSource(
             name=data.name,
