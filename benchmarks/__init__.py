@@ -1,0 +1,1 @@
+"""What a reader runs to check the claims about speed and accuracy."""

@@ -1,0 +1,3 @@
+"""Stands before the installed uvloop, so that a server runs as where it is not installed."""
+
+raise ImportError("hidden for the measurement")
