@@ -1,0 +1,3 @@
+"""The service: loads ``models/`` and answers over HTTP. It never imports ``training`` or torch."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,106 @@
+"""The service: ``bentoml serve service.app:ModelService``.
+
+Requests come in through :class:`service.front.Front`, which answers the service's routes itself. The endpoints stand
+here as BentoML methods too, for what BentoML makes of them: its client, its schema, its builds. Both ways lead to
+:meth:`service.runtime.Model.predict`.
+"""
+
+import asyncio
+import gc
+import logging
+import time
+from typing import Any
+
+import bentoml
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from models.errors import ModelError
+from service import logs
+from service.bodies import Body
+from service.catalogue import Catalogue, NoModelError
+from service.config import load_settings
+from service.errors import RequestError
+from service.exchange import JSON, PROBLEM, Application
+from service.front import Front
+from service.kinds import KINDS, image_classifier
+from service.metrics import Metrics
+from service.preflight import run_preflight
+from service.providers import ProviderError
+from service.queries import read_query
+
+logger = logging.getLogger(__name__)
+
+
+class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's SDK ships no types
+    """A BentoML service with :class:`Front` before its own application."""
+
+    def to_asgi(self, is_main: bool = True) -> Application:
+        """The application that BentoML's workers run."""
+        return Front(super().to_asgi(is_main=is_main))
+
+
+# BentoML's own metrics, log and traces would tell of the documentation page alone: Front has those of the service.
+@bentoml.service(
+    name="modelyard",
+    service_class=FrontedService,
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    tracing={"excluded_urls": ".*"},
+)
+class ModelService:
+    """Every kind of model, one endpoint each."""
+
+    def __init__(self) -> None:
+        self.settings = load_settings()
+        logs.configure(self.settings.log_format, self.settings.log_level)
+        self.metrics = Metrics()
+        self.catalogue = Catalogue(self.settings, self.metrics)
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def check() -> None:
+        """Before any worker starts: find out whether one can."""
+        run_preflight()
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def start(self) -> None:
+        """Load the models while the process already answers that it lives and is not ready."""
+        self._loading = asyncio.create_task(self._load())
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def stop(self) -> None:
+        """Let go of what the models hold."""
+        self._loading.cancel()
+        self.catalogue.close()
+        logs.flush()
+
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route=image_classifier.ROUTE, input_spec=image_classifier.Request, output_spec=image_classifier.Response
+    )
+    async def classify(self, images: tuple[bytes, ...], *, ctx: bentoml.Context) -> Response:
+        """Say what is in each image."""
+        request = image_classifier.Request.model_construct(images=images)
+        return await self._predict("image_classifier", request, ctx)
+
+    async def _predict(self, kind: str, request: BaseModel, ctx: bentoml.Context) -> Response:
+        """What Front does for a JSON body, for BentoML's own application."""
+        deadline = time.perf_counter() + self.settings.deadline_seconds
+        body = Body("application/json", JSON, request.model_dump_json().encode())
+        try:
+            query = read_query(KINDS[kind].Query, ctx.request.url.query.encode())
+            answer = await self.catalogue.find(kind, query.version).predict(body, query, deadline)
+        except RequestError as error:
+            ctx.response.status_code = error.status
+            return Response(error.to_json(""), error.status, media_type=PROBLEM.decode())
+        return Response(answer, media_type=JSON.decode())
+
+    async def _load(self) -> None:
+        try:
+            await asyncio.to_thread(self.catalogue.load)
+        except (NoModelError, ProviderError, ModelError) as error:
+            logger.critical("cannot start: %s", error)
+            raise SystemExit(1) from error
+        # What is loaded stays: the garbage collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()

@@ -1,0 +1,89 @@
+"""The body of a request: read within its limit, and understood as what its Content-Type says it is."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from service.errors import BadBodyError, TooLargeError, UnprocessableError
+from service.problems import list_problems
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+
+class Body(NamedTuple):
+    """A request's body and what it is said to be."""
+
+    media_type: str  # in lower case, without parameters
+    content_type: bytes  # the whole header
+    content: bytes
+
+
+class Disconnect(Exception):  # noqa: N818  # what a client does, not an error of ours
+    """The client closed the connection before its body was complete."""
+
+
+def declare_size(content_length: bytes | None, max_bytes: int) -> int:
+    """The bytes that a body will have at most, before any of it is read.
+
+    Args:
+        content_length: the header, which the HTTP parser lets through only as a number, if it is there.
+        max_bytes: the bytes of a body at most.
+
+    Raises:
+        TooLargeError: the body says that it is larger than ``max_bytes``.
+    """
+    if content_length is None:
+        return max_bytes
+    size = int(content_length)
+    if size > max_bytes:
+        raise TooLargeError(f"the body has {size:,} bytes, expected at most {max_bytes:,}")
+    return size
+
+
+async def read_content(receive: Receive, max_bytes: int) -> bytes:
+    """The body's bytes.
+
+    Raises:
+        TooLargeError: there come more than ``max_bytes``.
+        Disconnect: the client has gone.
+    """
+    message = await receive()
+    if message["type"] == "http.request" and not message["more_body"] and len(message["body"]) <= max_bytes:
+        content: bytes = message["body"]  # the whole of it, as nearly always
+        return content
+    chunks, total = [], 0
+    while message["type"] == "http.request":
+        chunks.append(message["body"])
+        total += len(message["body"])
+        if total > max_bytes:
+            raise TooLargeError(f"the body has more than the {max_bytes:,} bytes that are taken")
+        if not message["more_body"]:
+            return b"".join(chunks)
+        message = await receive()
+    raise Disconnect
+
+
+# Bounded, since clients choose what stands there; a handful of types are all that is ever sent in earnest.
+@lru_cache(maxsize=256)
+def media_type(content_type: bytes) -> str:
+    """The type of a Content-Type header without its parameters. A body without the header is a stream of bytes."""
+    return content_type.split(b";", 1)[0].strip().lower().decode("latin-1") or "application/octet-stream"
+
+
+def read_json(model: type[AnyModel], content: bytes) -> AnyModel:
+    """A JSON body, as ``model``.
+
+    Raises:
+        BadBodyError: it is not JSON.
+        UnprocessableError: it is JSON, but not what ``model`` says.
+    """
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise BadBodyError(f"the body is not JSON: {first['ctx']['error']}") from error
+        raise UnprocessableError(list_problems(error, "")) from error

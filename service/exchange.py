@@ -1,0 +1,61 @@
+"""One request on its way, and its answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+
+
+class Answer(NamedTuple):
+    """What goes back to the client."""
+
+    status: int
+    content_type: bytes
+    content: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+class Exchange:
+    """A request, its place in the service, and how far it has come. Times are those of ``time.perf_counter``."""
+
+    __slots__ = (
+        "began",
+        "body_complete",
+        "deadline",
+        "ended_by",
+        "headers",
+        "listener",
+        "receive",
+        "request_id",
+        "scope",
+        "task",
+    )
+
+    def __init__(
+        self,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        request_id: str,
+        began: float,
+        deadline: float,
+        task: asyncio.Task[None],
+    ) -> None:
+        self.scope = scope
+        self.headers = headers
+        self.receive = receive
+        self.request_id = request_id
+        self.began = began
+        self.deadline = deadline
+        self.task = task
+        self.body_complete = False
+        self.listener: asyncio.Task[None] | None = None  # waits for the client to go, where the answer takes long
+        self.ended_by: Literal["deadline", "client"] | None = None

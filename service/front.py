@@ -1,0 +1,226 @@
+"""The application in front: answers every route of the service, and lets BentoML's own application answer the rest.
+
+It is plain ASGI. Measured with a 2 kB body on one core, a bare ASGI application costs 18 microseconds a request,
+Starlette 27, and a stock BentoML endpoint 280 to 560.
+"""
+
+import asyncio
+import itertools
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import bentoml
+
+from service.attendance import Attendance
+from service.bodies import Disconnect
+from service.catalogue import Catalogue
+from service.config import Settings
+from service.errors import (
+    DeadlineError,
+    InternalError,
+    MethodNotAllowedError,
+    NotFoundError,
+    RequestError,
+    TooLargeError,
+    describe_problem,
+)
+from service.exchange import PROBLEM, Answer, Application, Exchange, Message, Receive, Scope, Send
+from service.intake import Intake
+from service.kinds import KINDS
+from service.logs import access
+from service.metrics import Metrics
+from service.operations import Operations
+from service.predictions import Predictions
+
+Handler = Callable[[Exchange], Awaitable[Answer]]
+
+# What BentoML's application answers: its documentation page, the page's files, and what its client reads first.
+_BEHIND: Final = ("/", "/schema.json")
+_BEHIND_FOLDER: Final = "/static_content/"
+_READING: Final = ("GET", "HEAD")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# How long a refused body is still read, so that its client comes to read the refusal.
+_LINGER_SECONDS: Final = 2.0
+_CLIENT_CLOSED: Final = 499  # nginx's status for a client that went before its answer
+
+logger = logging.getLogger(__name__)
+
+
+class Route(NamedTuple):
+    """One row of the table of routes. ``name`` is what logs and metrics call it."""
+
+    name: str
+    handlers: Mapping[str, Handler]
+
+
+class Front:
+    """Finds the handler of a request, keeps its deadline, and sends, counts and logs its answer."""
+
+    def __init__(self, behind: Application) -> None:
+        self._behind = behind
+        self._attendance = Attendance()
+        self._id_prefix = secrets.token_hex(6) + "-"
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, by the ASGI protocol."""
+        if scope["type"] != "http":
+            await self._behind(scope, receive, self._open_after_start(send) if scope["type"] == "lifespan" else send)
+            return
+        began = time.perf_counter()
+        headers = dict(scope["headers"])
+        sent_id = headers.get(b"x-request-id")
+        if sent_id is not None and _REQUEST_ID.fullmatch(sent_id):
+            request_id = sent_id.decode()
+        else:
+            request_id = f"{self._id_prefix}{next(self._numbers):x}"
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # ASGI applications run in tasks
+        deadline = began + self._settings.deadline_seconds
+        exchange = Exchange(scope, headers, receive, request_id, began, deadline, task)
+        route = self._routes.get(scope["path"])
+        if route is None and scope["method"] in _READING and _is_behind(scope["path"]):
+            name, status = "behind", await self._pass_on(exchange, send)
+        else:
+            name = "unknown" if route is None else route.name
+            answer = await self._answer(route, exchange)
+            status = answer.status
+            if status != _CLIENT_CLOSED:
+                await self._send(exchange, answer, send)
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        seconds = time.perf_counter() - began
+        self._metrics.http(name, method, status, seconds)
+        access(request_id, name, method, status, seconds)
+
+    def _open_after_start(self, send: Send) -> Send:
+        """``send`` for BentoML's start and stop: between them there is an instance of the service to answer from."""
+
+        async def forward(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                service = bentoml.get_current_service()
+                self._settings, self._metrics = service.settings, service.metrics
+                self._routes = list_routes(service.catalogue, service.settings, service.metrics)
+            await send(message)
+
+        return forward
+
+    async def _answer(self, route: Route | None, exchange: Exchange) -> Answer:
+        """The answer of the route's handler, or the problem that keeps it from answering."""
+        self._attendance.enter(exchange)
+        try:
+            return await _find_handler(route, exchange)(exchange)
+        except RequestError as problem:
+            error = problem
+        except Disconnect:
+            return Answer(_CLIENT_CLOSED, b"", b"")
+        except asyncio.CancelledError:
+            if exchange.ended_by is None:
+                raise
+            exchange.task.uncancel()
+            if exchange.ended_by == "client":
+                return Answer(_CLIENT_CLOSED, b"", b"")
+            error = DeadlineError(f"no answer within {self._settings.deadline_seconds:g} seconds")
+        except Exception:
+            # The last resort, so that a fault in one request ends that request alone and has the shape of any other.
+            logger.exception("request %s failed", exchange.request_id)
+            error = InternalError("a fault of the service; its log has it under this request's id")
+        finally:
+            self._attendance.leave(exchange)
+        headers = error.headers
+        if isinstance(error, TooLargeError):
+            headers = [*headers, (b"connection", b"close")]
+        return Answer(error.status, PROBLEM, error.to_json(exchange.request_id), headers)
+
+    async def _send(self, exchange: Exchange, answer: Answer, send: Send) -> None:
+        headers = [
+            (b"content-type", answer.content_type),
+            (b"content-length", b"%d" % len(answer.content)),
+            (b"x-request-id", exchange.request_id.encode()),
+            *answer.headers,
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        if answer.status != TooLargeError.status:
+            await send({"type": "http.response.body", "body": answer.content})
+            return
+        # To close while the client still sends would reset the connection, and the client would not see the answer.
+        await send({"type": "http.response.body", "body": answer.content, "more_body": True})
+        await self._read_rest(exchange.receive)
+        await send({"type": "http.response.body"})
+
+    async def _read_rest(self, receive: Receive) -> None:
+        left = self._settings.max_body_bytes
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        return
+        except TimeoutError:
+            return
+
+    async def _pass_on(self, exchange: Exchange, send: Send) -> int:
+        """Let BentoML's application answer, and give its failures the shape of ours; returns the status."""
+        status = 0
+
+        async def forward(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = [*message.get("headers", ()), (b"x-request-id", exchange.request_id.encode())]
+                message = {**message, "headers": headers}
+            if status < HTTPStatus.BAD_REQUEST:
+                await send(message)
+
+        await self._behind(exchange.scope, exchange.receive, forward)
+        if status >= HTTPStatus.BAD_REQUEST:
+            title = HTTPStatus(status).phrase
+            content = describe_problem(status, title, f"{title}: {exchange.scope['path']}", (), exchange.request_id)
+            await self._send(exchange, Answer(status, PROBLEM, content), send)
+        return status
+
+
+def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> dict[str, Route]:
+    """The table of routes: every path that the service answers itself."""
+    operations = Operations(catalogue, metrics)
+    intake = Intake(settings.max_pending_bytes)
+    routes = {
+        "/livez": _reading("/livez", operations.get_liveness),
+        "/readyz": _reading("/readyz", operations.get_readiness),
+        "/metrics": _reading("/metrics", operations.get_metrics),
+        "/docs.json": _reading("/docs.json", operations.get_description),
+        "/models": _reading("/models", operations.get_models),
+    }
+    for name, kind in KINDS.items():
+        routes[f"/models/{name}"] = _reading("/models/{kind}", operations.get_model)
+        predictions = Predictions(name, catalogue, settings, metrics, intake)
+        routes[kind.ROUTE] = Route(kind.ROUTE, {"POST": predictions.post})
+    return routes
+
+
+def _reading(name: str, handler: Handler) -> Route:
+    return Route(name, dict.fromkeys(_READING, handler))
+
+
+def _is_behind(path: str) -> bool:
+    return path in _BEHIND or path.startswith(_BEHIND_FOLDER)
+
+
+def _find_handler(route: Route | None, exchange: Exchange) -> Handler:
+    method = exchange.scope["method"]
+    if route is not None:
+        handler = route.handlers.get(method)
+        if handler is not None:
+            return handler
+        name, allowed = route.name, list(route.handlers)
+    elif _is_behind(exchange.scope["path"]):
+        name, allowed = "this page", list(_READING)
+    else:
+        raise NotFoundError("no such route: /docs.json describes those that there are")
+    raise MethodNotAllowedError(f"{name} takes {' and '.join(allowed)}, not {method}", allowed)

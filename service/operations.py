@@ -1,0 +1,79 @@
+"""The routes that say how the service is: its models, its health, its metrics and its description."""
+
+import orjson
+
+from models.manifest import Manifest
+from service.catalogue import Catalogue
+from service.errors import OverloadedError
+from service.exchange import JSON, Answer, Exchange
+from service.kinds import KINDS
+from service.metrics import Metrics
+from service.schema import describe_service
+
+_TEXT = b"text/plain; charset=utf-8"
+_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Operations:
+    """Answers for everything but predictions. Each method is one route."""
+
+    def __init__(self, catalogue: Catalogue, metrics: Metrics) -> None:
+        self._catalogue = catalogue
+        self._metrics = metrics
+
+    async def get_liveness(self, _: Exchange) -> Answer:
+        """200 as long as the process answers at all."""
+        return Answer(200, _TEXT, b"live\n")
+
+    async def get_readiness(self, _: Exchange) -> Answer:
+        """200 once every model is loaded and warm."""
+        if not self._catalogue.ready:
+            raise OverloadedError("the models are being loaded", retry_after_seconds=1)
+        return Answer(200, _TEXT, b"ready\n")
+
+    async def get_metrics(self, _: Exchange) -> Answer:
+        """The metrics in Prometheus' text format."""
+        for model in self._catalogue:
+            manifest = model.manifest
+            self._metrics.pending(manifest.kind, str(manifest.version), model.batcher.pending_rows)
+        return Answer(200, _PROMETHEUS, self._metrics.render())
+
+    async def get_description(self, _: Exchange) -> Answer:
+        """The OpenAPI description, with the labels of the models that are loaded."""
+        return Answer(200, JSON, orjson.dumps(describe_service(self._catalogue)))
+
+    async def get_models(self, _: Exchange) -> Answer:
+        """Every kind: its versions, which is the default, their state, task and metrics."""
+        return Answer(200, JSON, orjson.dumps({"models": [self._describe(kind) for kind in KINDS]}))
+
+    async def get_model(self, exchange: Exchange) -> Answer:
+        """The manifest of the default version of a kind."""
+        kind = exchange.scope["path"].rpartition("/")[2]
+        manifest = self._catalogue.find(kind).manifest
+        return Answer(200, JSON, manifest.model_dump_json().encode())
+
+    def _describe(self, kind: str) -> dict[str, object]:
+        loaded = {model.manifest.version: model for model in self._catalogue if model.manifest.kind == kind}
+        refused = {refusal.version: refusal.reason for refusal in self._catalogue.refusals if refusal.kind == kind}
+        versions: list[dict[str, object]] = []
+        for version in self._catalogue.versions(kind):
+            entry: dict[str, object] = {"version": str(version)}
+            if version in loaded:
+                entry |= {
+                    "state": "ready",
+                    "provider": loaded[version].provider,
+                    **_summarise(loaded[version].manifest),
+                }
+            elif version in refused:
+                entry |= {"state": "refused", "reason": refused[version]}
+            else:
+                entry |= {"state": "not loaded"}
+            versions.append(entry)
+        default = str(max(loaded)) if loaded else None
+        return {"kind": kind, "route": KINDS[kind].ROUTE, "default_version": default, "versions": versions}
+
+
+def _summarise(manifest: Manifest) -> dict[str, object]:
+    return manifest.model_dump(
+        mode="json", include={"created", "task", "description", "architecture", "parameters", "metrics"}
+    )

@@ -1,0 +1,61 @@
+"""The routes that answer with predictions: one for each kind of model."""
+
+import asyncio
+import time
+
+from service.bodies import Body, declare_size, media_type, read_content
+from service.catalogue import Catalogue
+from service.config import Settings
+from service.errors import RequestError, UnsupportedMediaTypeError
+from service.exchange import JSON, Answer, Exchange
+from service.intake import Intake
+from service.kinds import KINDS
+from service.metrics import SUCCESS, Metrics
+from service.queries import Query, read_query
+from service.runtime import Model
+
+
+class Predictions:
+    """Answers for one kind of model."""
+
+    def __init__(self, kind: str, catalogue: Catalogue, settings: Settings, metrics: Metrics, intake: Intake) -> None:
+        self._name = kind
+        self._kind = KINDS[kind]
+        self._catalogue = catalogue
+        self._max_body_bytes = settings.max_body_bytes
+        self._metrics = metrics
+        self._intake = intake
+
+    async def post(self, exchange: Exchange) -> Answer:
+        """Find out what is asked, and of which model; read the body; have it answered."""
+        headers = exchange.headers
+        content_type = headers.get(b"content-type", b"")
+        kind = media_type(content_type)
+        if kind not in self._kind.MEDIA_TYPES:
+            expected = ", ".join(self._kind.MEDIA_TYPES)
+            raise UnsupportedMediaTypeError(f"the body is '{kind[:100]}', expected one of {expected}")
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            raise UnsupportedMediaTypeError("the body has a Content-Encoding, expected none")
+        query = read_query(self._kind.Query, exchange.scope["query_string"])
+        model = self._catalogue.find(self._name, query.version)
+        size = declare_size(headers.get(b"content-length"), self._max_body_bytes)
+        self._intake.take(size)
+        try:
+            content = await read_content(exchange.receive, size)
+            exchange.body_complete = True
+            return await self._predict(model, Body(kind, content_type, content), query, exchange)
+        finally:
+            self._intake.give_back(size)
+
+    async def _predict(self, model: Model, body: Body, query: Query, exchange: Exchange) -> Answer:
+        version = str(model.manifest.version)
+        try:
+            content = await model.predict(body, query, exchange.deadline)
+        except RequestError as error:
+            self._metrics.request(self._name, version, str(error.status))
+            raise
+        except asyncio.CancelledError:
+            self._metrics.request(self._name, version, "504" if exchange.ended_by == "deadline" else "499")
+            raise
+        self._metrics.request(self._name, version, SUCCESS, time.perf_counter() - exchange.began)
+        return Answer(200, JSON, content)

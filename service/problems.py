@@ -1,0 +1,37 @@
+"""What pydantic found wrong, as a client reads it: where, what value, what was expected."""
+
+import re
+
+import orjson
+from pydantic import ValidationError
+
+from service.errors import Problem
+
+_MAX_PROBLEMS = 20
+_MAX_VALUE_CHARACTERS = 60
+
+
+def list_problems(error: ValidationError, root: str) -> list[Problem]:
+    """The first problems of ``error``, each with its place below ``root``: ``images[1]``, ``query.top_k``."""
+    return [
+        (_locate(problem["loc"], root), _describe(problem["type"], problem["msg"], problem["input"]))
+        for problem in error.errors(include_url=False, include_context=False)[:_MAX_PROBLEMS]
+    ]
+
+
+def _locate(path: tuple[int | str, ...], root: str) -> str:
+    location = root
+    for part in path:
+        location += f"[{part}]" if isinstance(part, int) else f".{part}" if location else part
+    return location or "body"
+
+
+def _describe(kind: str, message: str, value: object) -> str:
+    if kind == "extra_forbidden":
+        return "unknown, expected no such field"
+    if kind == "missing":
+        return "missing"
+    text = orjson.dumps(value, default=str).decode()
+    shown = text if len(text) <= _MAX_VALUE_CHARACTERS else text[:_MAX_VALUE_CHARACTERS] + "…"
+    message = re.sub(r"^(Value error, |Input )", "", message)
+    return f"{shown} {message}" if message.startswith(("should", "is")) else f"{shown}: {message}"

@@ -1,0 +1,177 @@
+"""The service's description in OpenAPI 3.1, from the pydantic models of its kinds and the models that are loaded."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from models.manifest import Manifest
+from service import VERSION
+from service.documents import Models, Problem
+from service.errors import (
+    BadBodyError,
+    DeadlineError,
+    MethodNotAllowedError,
+    NotFoundError,
+    OverloadedError,
+    RequestError,
+    TooLargeError,
+    UnprocessableError,
+    UnsupportedMediaTypeError,
+)
+from service.kinds import KINDS, Kind
+from service.queries import Query
+from service.runtime import Model
+
+Schema = dict[str, Any]
+
+_COMPONENTS: Final = "#/components/schemas/{model}"
+_REQUEST_ID: Final[Schema] = {
+    "name": "X-Request-Id",
+    "in": "header",
+    "description": "Comes back with the answer and stands in the log; one is made if there is none.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+}
+_PREDICTION_ERRORS: Final = (
+    BadBodyError,
+    NotFoundError,
+    MethodNotAllowedError,
+    TooLargeError,
+    UnsupportedMediaTypeError,
+    UnprocessableError,
+    OverloadedError,
+    DeadlineError,
+)
+_ERROR_HEADERS: Final[Mapping[type[RequestError], Schema]] = {
+    MethodNotAllowedError: {"Allow": {"schema": {"type": "string"}}},
+    OverloadedError: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
+}
+
+
+def describe_service(models: Iterable[Model]) -> Schema:
+    """The whole description: every route with its parameters, bodies, answers and errors."""
+    loaded = {model.manifest.kind: model for model in models}
+    components: dict[str, Schema] = {}
+    for document in (Problem, Models, Manifest):
+        _add(document, components)
+    paths = {kind.ROUTE: _prediction(name, kind, loaded.get(name), components) for name, kind in KINDS.items()}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Modelyard",
+            "version": VERSION,
+            "summary": "Small neural networks as one HTTP service.",
+            "description": "Every answer carries `X-Request-Id`. Every failure, on every route, is a `Problem`.",
+            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "."}],
+        "tags": [{"name": "predictions"}, {"name": "models"}, {"name": "operations"}],
+        "paths": {**paths, **_model_paths(), **_operation_paths()},
+        "components": {"schemas": components},
+    }
+
+
+def _prediction(name: str, kind: Kind, model: Model | None, components: dict[str, Schema]) -> Schema:
+    # Every kind has a Request and a Response, so their names carry the kind's.
+    prefix = name.title().replace("_", "")
+    content: Schema = {"schema": _add(kind.Response, components, prefix)}
+    if model is not None:
+        content["example"] = {
+            "model": name,
+            "version": str(model.manifest.version),
+            "predictions": list(model.example_predictions),
+        }
+    bodies = {media_type: {"schema": schema} for media_type, schema in kind.MEDIA_TYPES.items()}
+    bodies["application/json"] = {"schema": _add(kind.Request, components, prefix)}
+    return {
+        "post": {
+            "tags": ["predictions"],
+            "operationId": name,
+            "summary": _first_line(kind.__doc__),
+            "description": model.manifest.description if model is not None else "No version of this model is loaded.",
+            "parameters": [*_query_parameters(kind.Query), _REQUEST_ID],
+            "requestBody": {"required": True, "content": bodies},
+            "responses": _responses({"application/json": content}, _PREDICTION_ERRORS),
+        }
+    }
+
+
+def _query_parameters(query: type[Query]) -> list[Schema]:
+    parameters = []
+    for name, field in query.model_json_schema()["properties"].items():
+        # A parameter that is not sent is None in the model, and absent in a query.
+        schema = next(option for option in field.get("anyOf", [field]) if option.get("type") != "null")
+        parameters.append({"name": name, "in": "query", "description": field["description"], "schema": schema})
+    return parameters
+
+
+def _model_paths() -> Schema:
+    kind = {"name": "kind", "in": "path", "required": True, "schema": {"enum": list(KINDS)}}
+    models, manifest = _refer("Models"), _refer("Manifest")
+    errors = (NotFoundError, OverloadedError)
+    return {
+        "/models": _get("models", "list_models", "Every kind: versions, state, metrics", models),
+        "/models/{kind}": _get("models", "get_model", "The default version's manifest", manifest, errors, [kind]),
+    }
+
+
+def _operation_paths() -> Schema:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    page = {"text/html": {"schema": {"type": "string"}}}
+    document = {"application/json": {"schema": {"type": "object"}}}
+    return {
+        "/livez": _get("operations", "get_liveness", "Whether the process answers", text),
+        "/readyz": _get("operations", "get_readiness", "Whether all models are loaded", text, (OverloadedError,)),
+        "/metrics": _get("operations", "get_metrics", "Metrics in Prometheus' text format", text),
+        "/docs.json": _get("operations", "get_description", "This description", document),
+        "/": _get("operations", "get_page", "This description as a page", page),
+    }
+
+
+def _get(
+    tag: str,
+    operation: str,
+    summary: str,
+    content: Schema,
+    errors: Sequence[type[RequestError]] = (),
+    parameters: Sequence[Schema] = (),
+) -> Schema:
+    return {
+        "get": {
+            "tags": [tag],
+            "operationId": operation,
+            "summary": summary,
+            "parameters": [*parameters, _REQUEST_ID],
+            "responses": _responses(content, (*errors, MethodNotAllowedError)),
+        }
+    }
+
+
+def _responses(content: Schema, errors: Sequence[type[RequestError]]) -> Schema:
+    headers = {"X-Request-Id": {"schema": {"type": "string"}}}
+    problem = {"application/problem+json": {"schema": {"$ref": _COMPONENTS.format(model="Problem")}}}
+    responses: Schema = {"200": {"description": "The answer.", "headers": headers, "content": content}}
+    for error in errors:
+        responses[str(error.status)] = {
+            "description": _first_line(error.__doc__),
+            "headers": headers | _ERROR_HEADERS.get(error, {}),
+            "content": problem,
+        }
+    return responses
+
+
+def _add(model: type[BaseModel], components: dict[str, Schema], prefix: str = "") -> Schema:
+    """Put the schema of ``model`` and all that it refers to into ``components``; returns a reference to it."""
+    template = _COMPONENTS.format(model=prefix + "{model}")
+    schema = model.model_json_schema(ref_template=template, mode="serialization")
+    for name, definition in {**schema.pop("$defs", {}), model.__name__: schema}.items():
+        components[prefix + name] = definition
+    return {"$ref": _COMPONENTS.format(model=prefix + model.__name__)}
+
+
+def _refer(component: str) -> Schema:
+    return {"application/json": {"schema": {"$ref": _COMPONENTS.format(model=component)}}}
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0].rstrip(".")

@@ -1,0 +1,162 @@
+"""A model's graph on one of ONNX Runtime's execution providers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from models.errors import ArtifactError
+from models.manifest import GRAPH_FILE, DType, Manifest, TensorSpec, verify_graph
+from service.providers import PROVIDERS, Provider, ProviderError
+
+Row = tuple[NDArray[Any], ...]  # one array for each input or output of the graph, without the batch dimension
+
+_DTYPES: Final[Mapping[str, DType]] = {
+    "tensor(bool)": "bool",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(float16)": "float16",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(string)": "string",
+}
+# What ONNX Runtime raises for a graph that it cannot load or run.
+GRAPH_ERRORS = (
+    state.EPFail,
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NoSuchFile,
+    state.NotImplemented,
+    state.RuntimeException,
+)
+
+
+class Session:
+    """A version's graph, loaded and found to be what its manifest says, with room for one batch.
+
+    Args:
+        folder: the version's folder.
+        manifest: its manifest.
+        provider: where the graph runs.
+        intra_op_threads: the threads of one run, on the CPU.
+        max_batch_rows: the rows of one run at most.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot load the graph, or its inputs and outputs are not those of the manifest.
+        ProviderError: ONNX Runtime does not use ``provider``.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, provider: Provider, intra_op_threads: int, max_batch_rows: int
+    ) -> None:
+        graph = folder / GRAPH_FILE
+        self._session = _open(graph, provider, intra_op_threads)
+        self._inputs = tuple(_spec(graph, tensor) for tensor in self._session.get_inputs())
+        self._outputs = tuple(_spec(graph, tensor) for tensor in self._session.get_outputs())
+        verify_graph(folder, manifest, self._inputs, self._outputs)
+        self.max_rows = max_batch_rows
+        self.buckets = buckets(max_batch_rows)
+        self._buffers = [np.zeros((max_batch_rows, *_row_shape(graph, t)), t.dtype) for t in self._inputs]
+        self._names = [tensor.name for tensor in self._inputs]
+        self._output_names = [tensor.name for tensor in self._outputs]
+        self._bindings = {} if provider == "cpu" else {rows: self._bind(graph, rows) for rows in self.buckets}
+
+    def run(self, rows: Sequence[Row]) -> list[Row]:
+        """The graph's outputs for each of ``rows``, in order. Not for two threads at a time."""
+        for position, buffer in enumerate(self._buffers):
+            for index, row in enumerate(rows):
+                buffer[index] = row[position]
+        outputs = self._run_bound(len(rows)) if self._bindings else self._run_plain(len(rows))
+        return list(zip(*outputs, strict=True))
+
+    def example(self) -> Row:
+        """A row of zeros: what warming runs."""
+        return tuple(np.zeros_like(buffer[0]) for buffer in self._buffers)
+
+    def _run_plain(self, rows: int) -> list[NDArray[Any]]:
+        inputs = {name: buffer[:rows] for name, buffer in zip(self._names, self._buffers, strict=True)}
+        outputs: list[NDArray[Any]] = self._session.run(self._output_names, inputs)
+        return outputs
+
+    def _run_bound(self, rows: int) -> list[NDArray[Any]]:
+        # cuDNN searches its algorithm anew for every shape, so only the warmed shapes are run: the rest of the
+        # bucket holds what stood there before, and its results are not read.
+        bucket = next(bucket for bucket in self.buckets if bucket >= rows)
+        binding, inputs, outputs = self._bindings[bucket]
+        for tensor, buffer in zip(inputs, self._buffers, strict=True):
+            tensor.update_inplace(buffer[:bucket])
+        self._session.run_with_iobinding(binding)
+        return [tensor.numpy()[:rows] for tensor in outputs]
+
+    def _bind(self, graph: Path, rows: int) -> tuple[Any, list[Any], list[Any]]:
+        """Tensors on the device for batches of ``rows``, bound to the graph's inputs and outputs."""
+        binding = self._session.io_binding()
+        inputs = [_on_device(graph, tensor, rows) for tensor in self._inputs]
+        outputs = [_on_device(graph, tensor, rows) for tensor in self._outputs]
+        for tensor, value in zip(self._inputs, inputs, strict=True):
+            binding.bind_ortvalue_input(tensor.name, value)
+        for tensor, value in zip(self._outputs, outputs, strict=True):
+            binding.bind_ortvalue_output(tensor.name, value)
+        return binding, inputs, outputs
+
+
+def buckets(max_batch_rows: int) -> tuple[int, ...]:
+    """The batch sizes that are warmed: 1, 2, 4, 8, … up to and with ``max_batch_rows``."""
+    powers = [2**power for power in range(max_batch_rows.bit_length()) if 2**power < max_batch_rows]
+    return (*powers, max_batch_rows)
+
+
+def _open(graph: Path, provider: Provider, intra_op_threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    # On a GPU the CPU's threads have nothing to share: one is fastest.
+    options.intra_op_num_threads = intra_op_threads if provider == "cpu" else 1
+    options.inter_op_num_threads = 1
+    # Spinning threads would take the cores that decode images.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    names: list[Any] = [PROVIDERS["cpu"]]
+    if provider != "cpu":
+        # An arena that grows by what is asked, not to the next power of two: it never gives GPU memory back.
+        names.insert(0, (PROVIDERS["cuda"], {"arena_extend_strategy": "kSameAsRequested"}))
+    if provider == "tensorrt":
+        names.insert(0, PROVIDERS["tensorrt"])
+    try:
+        session = onnxruntime.InferenceSession(str(graph), options, providers=names)
+    except GRAPH_ERRORS as error:
+        raise ArtifactError(f"{graph}: ONNX Runtime cannot load it on {provider}: {error}") from error
+    session.disable_fallback()
+    in_use = session.get_providers()
+    if in_use[0] != PROVIDERS[provider]:
+        raise ProviderError(f"provider '{provider}': expected {PROVIDERS[provider]} in use, found {', '.join(in_use)}")
+    return session
+
+
+def _spec(graph: Path, tensor: Any) -> TensorSpec:
+    dtype = _DTYPES.get(tensor.type)
+    if dtype is None:
+        raise ArtifactError(f"{graph}: dtype of '{tensor.name}' is {tensor.type}, expected one of {', '.join(_DTYPES)}")
+    # A dimension of which the graph says nothing is None here, and is none that a manifest can have.
+    return TensorSpec(
+        name=tensor.name, dtype=dtype, shape=tuple("?" if size is None else size for size in tensor.shape)
+    )
+
+
+def _row_shape(graph: Path, tensor: TensorSpec) -> tuple[int, ...]:
+    """The shape of one row, which must be numbers of one fixed shape: memory is set aside for it."""
+    sizes = tuple(size for size in tensor.shape[1:] if isinstance(size, int))
+    if tensor.dtype == "string" or len(sizes) != len(tensor.shape) - 1:
+        found = f"{tensor.dtype}{list(tensor.shape)}"
+        raise ArtifactError(f"{graph}: '{tensor.name}' is {found}, expected numbers and a fixed size but for the batch")
+    return sizes
+
+
+def _on_device(graph: Path, tensor: TensorSpec, rows: int) -> Any:
+    shape = (rows, *_row_shape(graph, tensor))
+    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(tensor.dtype), "cuda", 0)

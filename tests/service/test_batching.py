@@ -1,0 +1,300 @@
+"""Rows of many requests are run together, and each request gets its own results."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from service.batching import Batcher, BatchRun
+from service.errors import DeadlineError, OverloadedError
+from service.forecast import Forecast
+
+FAR = 1e12
+
+
+class Device:
+    """Squares numbers, remembers its batches, and fails on any batch that holds a number it was told of."""
+
+    def __init__(self, poison: Sequence[int] = ()) -> None:
+        self.batches: list[list[int]] = []
+        self.poison = set(poison)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def run(self, rows: Sequence[int]) -> list[int]:
+        assert self.gate.wait(timeout=10)
+        self.batches.append(list(rows))
+        if self.poison & set(rows):
+            raise ValueError(f"cannot square {sorted(self.poison & set(rows))}")
+        return [row * row for row in rows]
+
+
+def make_batcher(
+    device: Device,
+    *,
+    max_batch_rows: int = 8,
+    max_queue_rows: int = 100,
+    seconds: float = 0.001,
+    executor: Executor | None = None,
+    observe: Callable[[BatchRun], None] = lambda run: None,
+) -> Batcher[int, int]:
+    return Batcher(
+        device.run,
+        max_batch_rows=max_batch_rows,
+        max_queue_rows=max_queue_rows,
+        forecast=Forecast({1: seconds, max_batch_rows: seconds}, max_batch_rows),
+        executor=executor,
+        observe=observe,
+    )
+
+
+def run_in_both_ways(test: Callable[[Executor | None], Coroutine[Any, Any, None]]) -> None:
+    """On the event loop, and with a thread for the device."""
+    asyncio.run(test(None))
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.run(test(executor))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # the device runs in a thread
+            await asyncio.sleep(0.001)
+
+
+def test_rows_that_arrive_together_are_run_together() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device()
+        batcher = make_batcher(device, executor=executor)
+        results = await asyncio.gather(*(batcher.submit([number], FAR) for number in range(5)))
+        assert results == [[0], [1], [4], [9], [16]]
+        assert device.batches == [[0, 1, 2, 3, 4]]
+
+    run_in_both_ways(test)
+
+
+def test_a_request_alone_is_run_at_once() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device()
+        assert await make_batcher(device, executor=executor).submit([3], FAR) == [9]
+        assert device.batches == [[3]]
+
+    run_in_both_ways(test)
+
+
+def test_a_request_of_many_rows_is_spread_over_runs_and_comes_back_in_order() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device()
+        batcher = make_batcher(device, executor=executor)
+        rows = [list(range(20)), [100], list(range(30, 35))]
+        results = await asyncio.gather(*(batcher.submit(each, FAR) for each in rows))
+        assert results == [[number * number for number in each] for each in rows]
+        assert [len(batch) for batch in device.batches] == [8, 8, 8, 2]
+        assert batcher.pending_rows == 0
+
+    run_in_both_ways(test)
+
+
+def test_a_row_at_fault_fails_its_own_request_alone() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device(poison=[3, 6])
+        batcher = make_batcher(device, executor=executor)
+        requests = [[0], [1, 2], [3], [4], [5, 6, 7]]
+        results = await asyncio.gather(*(batcher.submit(rows, FAR) for rows in requests), return_exceptions=True)
+        assert results[:2] == [[0], [1, 4]]
+        assert results[3] == [16]
+        assert str(results[2]) == "cannot square [3]"
+        assert str(results[4]) == "cannot square [6]"
+        assert await batcher.submit([9], FAR) == [81]
+
+    run_in_both_ways(test)
+
+
+def test_rows_after_a_failed_part_of_their_request_are_not_run() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device(poison=[0])
+        batcher = make_batcher(device, max_batch_rows=2, executor=executor)
+        with pytest.raises(ValueError, match="cannot square"):
+            await batcher.submit(list(range(10)), FAR)
+        assert await batcher.submit([50], FAR) == [2500]
+        assert not any(9 in batch for batch in device.batches)
+        assert batcher.pending_rows == 0
+
+    run_in_both_ways(test)
+
+
+def test_what_its_client_gave_up_on_is_not_run() -> None:
+    async def test() -> None:
+        device = Device()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = make_batcher(device, max_batch_rows=2, executor=executor)
+            device.gate.clear()
+            running = asyncio.create_task(batcher.submit([1], FAR))
+            await until(lambda: batcher._runs == 1)
+            waiting = [asyncio.create_task(batcher.submit([number, number], FAR)) for number in (7, 8)]
+            await asyncio.sleep(0)
+            assert batcher.pending_rows == 5
+            waiting[0].cancel()
+            await asyncio.wait([waiting[0]])
+            assert batcher.pending_rows == 3
+            device.gate.set()
+            assert await running == [1]
+            assert await waiting[1] == [64, 64]
+            assert device.batches == [[1], [8, 8]]
+            assert batcher.pending_rows == 0
+
+    asyncio.run(test())
+
+
+def test_giving_up_during_the_run_disturbs_nobody() -> None:
+    async def test() -> None:
+        device = Device()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = make_batcher(device, executor=executor)
+            device.gate.clear()
+            requests = [asyncio.create_task(batcher.submit([number], FAR)) for number in range(3)]
+            await until(lambda: batcher._runs == 1)
+            requests[1].cancel()
+            await asyncio.wait([requests[1]])
+            device.gate.set()
+            assert [await requests[0], await requests[2]] == [[0], [4]]
+            assert batcher.pending_rows == 0
+
+    asyncio.run(test())
+
+
+def test_more_rows_than_may_wait_are_refused_at_once() -> None:
+    async def test() -> None:
+        device = Device()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = make_batcher(device, max_queue_rows=10, executor=executor)
+            device.gate.clear()
+            running = asyncio.create_task(batcher.submit([1], FAR))
+            await until(lambda: batcher._runs == 1)
+            waiting = asyncio.create_task(batcher.submit([2] * 7, FAR))
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError, match="over capacity") as refusal:
+                await batcher.submit([3] * 4, FAR)
+            assert refusal.value.retry_after_seconds > 0
+            last = asyncio.create_task(batcher.submit([4] * 3, FAR))
+            await asyncio.sleep(0)
+            device.gate.set()
+            assert await running == [1]
+            assert await waiting == [4] * 7
+            assert await last == [16] * 3
+
+    asyncio.run(test())
+
+
+def test_what_would_not_be_done_by_its_deadline_is_refused_at_once() -> None:
+    async def test() -> None:
+        device = Device()
+        batcher = make_batcher(device, max_batch_rows=8, seconds=1.0)
+        now = time.perf_counter()
+        with pytest.raises(OverloadedError, match=r"the wait is 3\.0 seconds"):
+            await batcher.submit([1] * 17, now + 2.5)
+        assert await batcher.submit([1] * 17, now + 3.5) == [1] * 17
+
+    asyncio.run(test())
+
+
+def test_a_burst_that_can_be_done_in_time_is_not_refused() -> None:
+    async def test(executor: Executor | None) -> None:
+        batcher = make_batcher(Device(), max_batch_rows=32, max_queue_rows=1000, seconds=0.02, executor=executor)
+        deadline = time.perf_counter() + 5
+        results = await asyncio.gather(*(batcher.submit([number], deadline) for number in range(400)))
+        assert results == [[number * number] for number in range(400)]
+
+    run_in_both_ways(test)
+
+
+def test_what_ran_out_of_time_in_the_queue_is_not_run() -> None:
+    async def test() -> None:
+        device = Device()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = make_batcher(device, executor=executor)
+            device.gate.clear()
+            running = asyncio.create_task(batcher.submit([1], FAR))
+            await until(lambda: batcher._runs == 1)
+            deadline = time.perf_counter() + 0.05
+            late = asyncio.create_task(batcher.submit([2], deadline))
+            patient = asyncio.create_task(batcher.submit([3], FAR))
+            await until(lambda: time.perf_counter() > deadline)
+            device.gate.set()
+            assert await running == [1]
+            with pytest.raises(DeadlineError, match="the deadline passed"):
+                await late
+            assert await patient == [9]
+            assert device.batches == [[1], [3]]
+            assert batcher.pending_rows == 0
+
+    asyncio.run(test())
+
+
+def test_a_client_may_give_up_at_the_moment_in_which_its_time_runs_out() -> None:
+    async def test() -> None:
+        device = Device()
+        batcher = make_batcher(device)
+        deadline = time.perf_counter() + 0.02
+        late = asyncio.create_task(batcher.submit([2, 2], deadline))
+        patient = asyncio.create_task(batcher.submit([3], FAR))
+        await asyncio.sleep(0)  # both are in the queue, and the run is scheduled
+        while time.perf_counter() <= deadline:
+            pass
+        asyncio.get_running_loop().call_soon(late.cancel)  # after the run has found that the time is over
+        assert await patient == [9]
+        with pytest.raises(asyncio.CancelledError):
+            await late
+        assert device.batches == [[3]]
+        assert batcher.pending_rows == 0
+
+    asyncio.run(test())
+
+
+def test_a_full_batch_stands_ready_while_the_device_is_busy() -> None:
+    async def test() -> None:
+        device = Device()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = make_batcher(device, max_batch_rows=4, executor=executor)
+            device.gate.clear()
+            requests = [asyncio.create_task(batcher.submit([number], FAR)) for number in range(4)]
+            await until(lambda: batcher._runs == 1)
+            requests += [asyncio.create_task(batcher.submit([number], FAR)) for number in range(4, 7)]
+            await asyncio.sleep(0.02)
+            assert batcher._runs == 1  # three rows: a fourth may still come
+            requests.append(asyncio.create_task(batcher.submit([7], FAR)))
+            await until(lambda: batcher._runs == 2)
+            device.gate.set()
+            assert [await request for request in requests] == [[number**2] for number in range(8)]
+            assert [len(batch) for batch in device.batches] == [4, 4]
+
+    asyncio.run(test())
+
+
+def test_every_run_is_observed() -> None:
+    async def test(executor: Executor | None) -> None:
+        runs: list[BatchRun] = []
+        batcher = make_batcher(Device(), executor=executor, observe=runs.append)
+        await asyncio.gather(*(batcher.submit([number], FAR) for number in range(10)))
+        assert [run.rows for run in runs] == [8, 2]
+        assert all(run.queue_seconds > 0 and run.run_seconds > 0 for run in runs)
+
+    run_in_both_ways(test)
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds"), [(1, 1.0), (2, 2.0), (3, 5.0), (4, 5.0), (5, 6.0), (6, 7.0), (8, 10.0), (9, 11.0)]
+)
+def test_a_forecast_counts_full_runs_and_a_rest(rows: int, seconds: float) -> None:
+    assert Forecast({1: 1.0, 2: 2.0, 4: 5.0}, max_batch_rows=4).seconds(rows) == seconds
+
+
+def test_a_forecast_learns_from_runs() -> None:
+    forecast = Forecast({1: 1.0}, max_batch_rows=4)
+    for _ in range(100):
+        forecast.learn(3, 0.25)
+    assert forecast.seconds(4) == pytest.approx(0.25, rel=0.01)
+    assert forecast.seconds(1) == 1.0

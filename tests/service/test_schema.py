@@ -1,0 +1,112 @@
+"""The description is complete and true: what it promises is what the service does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service import VERSION
+from tests.conftest import ROOT
+from tests.service.test_classify import PNG
+
+Description = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def description(client: httpx.Client) -> Description:
+    content: Description = client.get("/docs.json").json()
+    return content
+
+
+def find_references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for entry in value.values():
+            yield from find_references(entry)
+    if isinstance(value, list):
+        for entry in value:
+            yield from find_references(entry)
+
+
+def test_it_is_openapi_of_this_version(description: Description) -> None:
+    assert description["openapi"] == "3.1.0"
+    assert description["info"]["version"] == VERSION
+    assert f'\nversion = "{VERSION}"\n' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_every_reference_leads_somewhere(description: Description) -> None:
+    references = set(find_references(description))
+    assert references
+    for reference in references:
+        root, folder, kind, name = reference.split("/")
+        assert (root, folder, kind) == ("#", "components", "schemas")
+        assert name in description["components"]["schemas"]
+
+
+def test_every_route_is_described(description: Description) -> None:
+    assert set(description["paths"]) == {
+        "/classify",
+        "/models",
+        "/models/{kind}",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/docs.json",
+        "/",
+    }
+
+
+def test_every_operation_says_what_it_answers(description: Description) -> None:
+    names = set()
+    for path in description["paths"].values():
+        for operation in path.values():
+            names.add(operation["operationId"])
+            assert operation["summary"]
+            assert operation["tags"]
+            for status, response in operation["responses"].items():
+                assert response["description"], status
+                assert "X-Request-Id" in response["headers"]
+                assert response["content"]
+                if status != "200":
+                    assert set(response["content"]) == {"application/problem+json"}
+    assert len(names) == sum(len(path) for path in description["paths"].values())
+
+
+def test_every_route_that_can_be_read_is_there(description: Description, client: httpx.Client) -> None:
+    for path, operations in description["paths"].items():
+        if "get" in operations:
+            answer = client.get(path.replace("{kind}", "image_classifier"))
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].split(";")[0] in operations["get"]["responses"]["200"]["content"]
+
+
+def test_classify_is_described_with_its_bodies_queries_errors_and_an_example(description: Description) -> None:
+    operation = description["paths"]["/classify"]["post"]
+    assert {"image/png", "image/jpeg", "multipart/form-data", "application/json"} < set(
+        operation["requestBody"]["content"]
+    )
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["version", "top_k", "X-Request-Id"]
+    assert operation["parameters"][1]["schema"] == {"type": "integer", "minimum": 1}
+    assert set(operation["responses"]) == {"200", "400", "404", "405", "413", "415", "422", "503", "504"}
+    assert "Retry-After" in operation["responses"]["503"]["headers"]
+
+
+def test_the_example_answer_is_a_real_one(description: Description, client: httpx.Client) -> None:
+    example = description["paths"]["/classify"]["post"]["responses"]["200"]["content"]["application/json"]["example"]
+    answer = client.post("/classify?top_k=2", content=PNG, headers={"content-type": "image/png"}).json()
+    assert example.keys() == answer.keys()
+    assert example["predictions"][0].keys() == answer["predictions"][0].keys()
+    assert (example["model"], example["version"]) == (answer["model"], answer["version"])
+
+
+def test_the_example_request_is_answered(description: Description, client: httpx.Client) -> None:
+    schemas = description["components"]["schemas"]
+    example = schemas["ImageClassifierRequest"]["properties"]["images"]["examples"][0]
+    assert client.post("/classify", json={"images": example}).status_code == 200
+
+
+def test_the_description_holds_nothing_of_the_server(description: Description, models: Path) -> None:
+    assert str(models) not in str(description)

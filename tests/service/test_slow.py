@@ -1,0 +1,93 @@
+"""A model whose runs are long: they leave the event loop free, and keep to deadlines and to clients that are there."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import Serve
+from tests.service.test_classify import PNG, check_problem
+from tests.service.test_front import read_metrics
+from tests.versions import add_version, slow_down
+
+HEADERS = {"content-type": "image/png"}
+HEAD = b"POST /classify HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: %d\r\n\r\n"
+MODEL = 'model="image_classifier",version="1"'
+DEADLINE_SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    root = tmp_path_factory.mktemp("models")
+    add_version(root, change_graph=slow_down)
+    environment = {
+        "MODELYARD_MODELS": str(root),
+        "MODELYARD_DEADLINE_SECONDS": str(DEADLINE_SECONDS),
+        "MODELYARD_MAX_BATCH_ROWS": "1",
+        "MODELYARD_MAX_QUEUE_ROWS": "16",
+    }
+    with serve(environment=environment) as url:
+        yield url
+
+
+def connect(server: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(server.rpartition(":")[2])), timeout=10)
+
+
+def test_a_slow_model_answers(client: httpx.Client) -> None:
+    assert client.post("/classify", content=PNG, headers=HEADERS).json()["predictions"][0]["label"] == "red"
+
+
+def test_over_capacity_is_said_at_once_and_names_when_to_come_again(client: httpx.Client, server: str) -> None:
+    async def ask_all() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=server, timeout=30) as crowd:
+            posts = (crowd.post("/classify", content=PNG, headers=HEADERS) for _ in range(96))
+            return await asyncio.gather(*posts)
+
+    answers = asyncio.run(ask_all())
+    statuses = {answer.status_code for answer in answers}
+    assert statuses <= {200, 503, 504}
+    assert {200, 503} <= statuses
+    for answer in answers:
+        if answer.status_code == 503:
+            check_problem(answer, 503, "over capacity: the wait is .* seconds now")
+            assert int(answer.headers["retry-after"]) >= 1
+    assert client.post("/classify", content=PNG, headers=HEADERS).status_code == 200
+
+
+def test_a_body_that_does_not_come_ends_at_the_deadline(server: str) -> None:
+    with connect(server) as connection:
+        began = time.monotonic()
+        connection.sendall(HEAD % 99 + b"ab")
+        answer = connection.recv(65536)
+        seconds = time.monotonic() - began
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 504")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["detail"] == "no answer within 1 seconds"
+    assert DEADLINE_SECONDS <= seconds < 5 * DEADLINE_SECONDS
+
+
+def test_a_client_that_goes_takes_its_work_with_it(client: httpx.Client, server: str) -> None:
+    canceled = f'nv_inference_request_failure{{{MODEL},reason="CANCELED"}}'
+    before = read_metrics(client)[canceled]
+    connections = [connect(server) for _ in range(16)]
+    for connection in connections:
+        connection.sendall(HEAD % len(PNG) + PNG)
+    for connection in connections:
+        connection.close()
+    pending = f"nv_inference_pending_request_count{{{MODEL}}}"
+    deadline = time.monotonic() + 10
+    while (after := read_metrics(client))[canceled] == before or after[pending]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_log_tells_of_a_run_in_a_thread(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    logs = sorted(Path(tmp_path_factory.getbasetemp()).glob("service*/log"), key=lambda path: path.stat().st_mtime)
+    assert any("run in a thread" in log.read_text() for log in logs)
