@@ -39,8 +39,8 @@ from service.predictions import Predictions
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
 
-# What BentoML's application answers: its documentation page, the page's files, and what its client reads first.
-_BEHIND: Final = ("/", "/schema.json")
+# What BentoML's application answers: the files of the documentation page, and what its client reads first.
+_BEHIND: Final = ("/schema.json",)
 _BEHIND_FOLDER: Final = "/static_content/"
 _READING: Final = ("GET", "HEAD")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -194,6 +194,7 @@ def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> d
         "/livez": _reading("/livez", operations.get_liveness),
         "/readyz": _reading("/readyz", operations.get_readiness),
         "/metrics": _reading("/metrics", operations.get_metrics),
+        "/": _reading("/", operations.get_page),
         "/docs.json": _reading("/docs.json", operations.get_description),
         "/models": _reading("/models", operations.get_models),
     }

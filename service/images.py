@@ -113,6 +113,7 @@ def decode_image(
     _check_size(header, max_pixels, location)
     pixels = None
     if header.format == "PNG":
+        _check_end(body, header, location)
         pixels = _decode_png(body, header)
     elif header.jpeg:
         _check_passes(body, header.jpeg, max_pixels, location)
@@ -163,6 +164,14 @@ def _check_size(header: Header, max_pixels: int, location: str) -> None:
     if pixels > max_pixels:
         size = f"{header.width} x {header.height} = {pixels:,} pixels"
         raise UnprocessableError([(location, f"{header.format} of {size}, expected at most {max_pixels:,}")])
+
+
+def _check_end(body: bytes, header: Header, location: str) -> None:
+    """Refuse a PNG without its last chunk: Pillow takes one that was cut off behind its pixels."""
+    if body.find(b"IEND", 33) < 0:
+        size = f"{header.width} x {header.height}"
+        message = f"damaged or truncated PNG: its header says {size} pixels, its last chunk is missing"
+        raise UnprocessableError([(location, message)])
 
 
 def _check_passes(body: bytes, jpeg: JpegFrame, max_pixels: int, location: str) -> None:

@@ -25,6 +25,7 @@ Format = Literal["readable", "json"]
 FLUSH_SECONDS: Final = 0.1
 FLUSH_LINES: Final = 512
 _SERVER_ERROR: Final = 500
+_EXPECTED: Final = frozenset((503, 504))  # not ready, over capacity, too late: no fault, and many at a time
 # Loggers with handlers of their own, whose lines would else come in another form, or twice.
 _FOREIGN: Final = ("bentoml", "circus", "uvicorn", "uvicorn.access", "uvicorn.error")
 
@@ -35,7 +36,7 @@ class Log:
     Args:
         stream: where to.
         line_format: ``readable``, or ``json``: one object for each line.
-        level: the least level that is written; a request is INFO, and ERROR where its status is 500 or more.
+        level: the least level that is written; a request is INFO, and ERROR where it met a fault of the service.
     """
 
     def __init__(self, stream: TextIO, line_format: Format, level: int) -> None:
@@ -52,7 +53,7 @@ class Log:
 
     def access(self, request_id: str, route: str, method: str, status: int, seconds: float) -> None:
         """Log that a request was answered."""
-        failed = status >= _SERVER_ERROR
+        failed = status >= _SERVER_ERROR and status not in _EXPECTED
         if self._level > (logging.ERROR if failed else logging.INFO):
             return
         now = self._clock.format(time.time())

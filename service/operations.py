@@ -1,5 +1,8 @@
 """The routes that say how the service is: its models, its health, its metrics and its description."""
 
+from importlib.resources import files
+from typing import Final
+
 import orjson
 
 from models.manifest import Manifest
@@ -11,7 +14,10 @@ from service.metrics import Metrics
 from service.schema import describe_service
 
 _TEXT = b"text/plain; charset=utf-8"
+_HTML = b"text/html; charset=utf-8"
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+
+_PAGE: Final = (files("service") / "page.html").read_bytes()
 
 
 class Operations:
@@ -41,6 +47,13 @@ class Operations:
     async def get_description(self, _: Exchange) -> Answer:
         """The OpenAPI description, with the labels of the models that are loaded."""
         return Answer(200, JSON, orjson.dumps(describe_service(self._catalogue)))
+
+    async def get_page(self, _: Exchange) -> Answer:
+        """The description as a page to try it on, made by the Swagger UI that BentoML brings.
+
+        BentoML's own page tells a third party of each visit.
+        """
+        return Answer(200, _HTML, _PAGE)
 
     async def get_models(self, _: Exchange) -> Answer:
         """Every kind: its versions, which is the default, their state, task and metrics."""

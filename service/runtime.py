@@ -26,7 +26,7 @@ from service.session import GRAPH_ERRORS, Row, Session
 
 # A run of one row that is shorter than this is done on the event loop. A thread costs 20 to 30 us a request more
 # (measured at 16 connections on one core), which is a fifth of what the smallest model takes and nothing beside 1 ms;
-# from 1 ms on a thread has the shorter tail (99 % within 115 ms against 150) and a tenth more throughput on two cores.
+# a longer run would keep the event loop from decoding and answering meanwhile.
 INLINE_SECONDS = 0.001
 # Bodies above this size are parsed and decoded off the event loop, whatever is in them.
 _QUICK_BODY_BYTES = 65_536

@@ -63,10 +63,14 @@ def test_the_page_finds_what_it_loads(client: httpx.Client) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
     links = re.findall(r'(?:src|href)="\./([^"]+)"', page.text)
-    assert len(links) > 3
+    assert links
     for link in links:
         assert client.get(f"/{link}").status_code == 200
-    assert "./docs.json" in client.get("/static_content/swagger-initializer.js").text
+    assert "./docs.json" in page.text
+
+
+def test_the_page_tells_no_third_party_of_a_visit(client: httpx.Client) -> None:
+    assert "//" not in client.get("/").text
 
 
 def test_models_lists_what_is_served(client: httpx.Client) -> None:

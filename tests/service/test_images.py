@@ -411,10 +411,17 @@ def test_a_header_without_a_size_is_refused(body: bytes) -> None:
 )
 def test_a_truncated_file_is_refused(file_format: str, options: dict[str, object]) -> None:
     body = encode(PHOTOGRAPH, file_format, **options)
+    reason = "its last chunk is missing" if file_format == "PNG" else "its data cannot be decoded"
     for kept in (len(body) // 2, len(body) * 9 // 10):
-        name = file_format
-        expected = f"damaged or truncated {name}: its header says 451 x 300 pixels, its data cannot be decoded"
-        assert refusal(body[:kept]) == expected
+        assert refusal(body[:kept]) == (
+            f"damaged or truncated {file_format}: its header says 451 x 300 pixels, {reason}"
+        )
+
+
+def test_a_png_that_lacks_no_more_than_its_end_is_refused() -> None:
+    for body in (CAT_PNG, encode(PHOTOGRAPH, "PNG"), encode(PHOTOGRAPH.convert("P"), "PNG")):
+        for missing in (9, 12, 20):
+            assert refusal(body[:-missing]).endswith("its last chunk is missing")
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
