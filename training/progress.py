@@ -59,6 +59,7 @@ class Progress:
             f"  validation loss {record['validation_loss']:.4f}  accuracy {record['validation_accuracy']:.2%}"
             f"  {record['seconds']:.0f} s  {left:.0f} s left",
             highlight=False,
+            soft_wrap=True,
         )
         if self.writer:
             for name, value in record.items():
