@@ -149,7 +149,7 @@ def _provenance(config: "Config", data: ImageData, history: Sequence[Mapping[str
             **library_versions(LIBRARIES),
         },
         hardware=describe_hardware(),
-        training_seconds=round(history[-1]["seconds"], 1),
+        training_seconds=round(history[-1]["seconds"], 3),
     )
 
 

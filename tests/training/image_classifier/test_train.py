@@ -109,6 +109,8 @@ def interrupted_training(folder: Path, tmp_path: Path) -> list[str]:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # Where the tests run in the background, Ctrl-C is ignored, and a process inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (tmp_path / "run" / CHECKPOINT_FILE).exists():
         assert process.poll() is None, process.communicate()
