@@ -58,20 +58,6 @@ def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizers: li
     return facts
 
 
-def load_facts(path: Path) -> dict[str, Any]:
-    """The facts of a checkpoint alone.
-
-    Raises:
-        SettingError: the file is missing or damaged.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            facts: dict[str, Any] = json.loads(file.metadata()["facts"])
-    except (OSError, SafetensorError, KeyError) as error:
-        raise SettingError(f"resume: '{path}' is no checkpoint: {error}") from error
-    return facts
-
-
 def _section(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     prefix = f"{name}/"
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
