@@ -16,6 +16,7 @@ from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
+from models.columns import TablePreprocessing
 from models.errors import ArtifactError, ManifestError
 from models.image import ImagePreprocessing
 
@@ -36,7 +37,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 DType = Literal["bool", "uint8", "int32", "int64", "float16", "float32", "float64", "string"]
 
 # One member for each type of data that a kind may read. A kind on a type that stands here adds nothing.
-Preprocessing = ImagePreprocessing
+Preprocessing = Annotated[ImagePreprocessing | TablePreprocessing, Field(discriminator="type")]
 
 
 class Frozen(BaseModel):

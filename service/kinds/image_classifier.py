@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from models.errors import ManifestError
-from models.image import fit_image
+from models.image import ImagePreprocessing, fit_image
 from models.manifest import Manifest
 from service.bodies import Body, read_json
 from service.config import Settings
@@ -116,6 +116,8 @@ MEDIA_TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
 def check(manifest: Manifest) -> None:
     """Raise ManifestError where the manifest's tensors are not pixels in and one probability for each label out."""
     pixels = manifest.preprocessing
+    if not isinstance(pixels, ImagePreprocessing):
+        raise ManifestError(f"manifest.json: preprocessing: its type is '{pixels.type}', expected 'image'")
     expected_input = ("uint8", ("batch", pixels.height, pixels.width, pixels.channels))
     expected_output = ("float32", ("batch", len(manifest.labels)))
     for field, tensors, expected in (
@@ -155,6 +157,7 @@ def preprocess(images: Images, query: Query, manifest: Manifest, settings: Setti
     if query.top_k is not None and query.top_k > len(manifest.labels):
         raise UnprocessableError([("query.top_k", f"{query.top_k}, expected 1 to {len(manifest.labels)}")])
     target = manifest.preprocessing
+    assert isinstance(target, ImagePreprocessing)  # noqa: S101  # by check
     # A JPEG that its decoder has shrunk no further than this gives the same pixels within 3 of 255 levels.
     at_least = (16 * target.height, 16 * target.width)
     problems: list[Problem] = []

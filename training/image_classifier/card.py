@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.image import ImagePreprocessing
 from models.manifest import CARD_FILE, Manifest
 from training.image_classifier.data import Split
 from training.image_classifier.pictures import (
@@ -72,8 +73,13 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     (folder / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
+def _pixels(manifest: Manifest) -> ImagePreprocessing:
+    assert isinstance(manifest.preprocessing, ImagePreprocessing)  # noqa: S101  # of this kind
+    return manifest.preprocessing
+
+
 def _details(manifest: Manifest) -> str:
-    pixels = manifest.preprocessing
+    pixels = _pixels(manifest)
     colours = "RGB" if pixels.channels == 3 else "grey"
     fit = "cut to its largest centred part of that shape" if pixels.fit == "crop" else "stretched to that shape"
     rows = (
@@ -158,7 +164,7 @@ def _confusions(manifest: Manifest) -> str:
 def _limits(manifest: Manifest) -> str:
     metrics: Mapping[str, Any] = manifest.metrics
     worst = min(metrics["per_class"].items(), key=lambda item: item[1]["recall"])
-    pixels = manifest.preprocessing
+    pixels = _pixels(manifest)
     return (
         "## Limits\n\n"
         f"- It has no answer for a picture of none of its classes: the probabilities of the {len(manifest.labels)} "
