@@ -63,8 +63,9 @@ class TablePreprocessing(BaseModel):
 
     The graph reads ``numbers``, float32 (batch, numeric columns), NaN where a value is missing, and ``texts``, strings
     (batch, other columns), each in the order of ``columns``; an input of no columns is not there. A boolean is one of
-    its two words. ``target`` is what was learnt of a row; ``identifier`` names rows and says nothing about them;
-    ``dropped`` has the columns that were left out, each with the reason.
+    its two words. ``target`` is what was learnt of a row, a boolean, and ``target_shares`` says how often training saw
+    each of its two words; ``identifier`` names rows and says nothing about them; ``dropped`` has the columns that were
+    left out, each with the reason.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -72,6 +73,7 @@ class TablePreprocessing(BaseModel):
     type: Literal["table"] = "table"
     columns: tuple[Column, ...] = Field(min_length=1)
     target: Column
+    target_shares: tuple[float, float]
     identifier: str | None = None
     dropped: Mapping[str, str] = {}
 

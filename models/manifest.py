@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, TypeVar
 
@@ -77,12 +78,34 @@ class Provenance(Frozen):
     training_seconds: float = Field(gt=0)
 
 
+class RiskBand(Frozen):
+    """A name for the probabilities from ``minimum`` up to the next band's."""
+
+    name: Text
+    minimum: float = Field(ge=0, lt=1)
+
+
+class Decision(Frozen):
+    """What a probability of the last label leads to: yes from ``threshold`` on, and a band, in ascending order."""
+
+    threshold: float = Field(gt=0, lt=1)
+    bands: tuple[RiskBand, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        minimums = [band.minimum for band in self.bands]
+        if minimums[0] != 0 or any(low >= high for low, high in pairwise(minimums)):
+            raise ValueError(f"bands: they begin at {minimums}, expected 0 and then always more")
+        return self
+
+
 class Manifest(Frozen):
     """One version of one model: what it takes, what it answers, how good it is and where it came from.
 
     ``inputs`` and ``outputs`` are the graph's, in its order; each first dimension is ``"batch"``.
-    ``metrics`` are measured on the test split, which chose nothing. ``files`` maps the name of
-    every file beside the manifest to its sha256; it is empty until the version is added.
+    ``decision`` is there where probabilities lead to one. ``metrics`` are measured on the test split,
+    which chose nothing. ``files`` maps the name of every file beside the manifest to its sha256; it
+    is empty until the version is added.
     """
 
     format: Literal[1] = FORMAT
@@ -97,6 +120,7 @@ class Manifest(Frozen):
     outputs: tuple[TensorSpec, ...] = Field(min_length=1)
     labels: tuple[Text, ...] = ()
     preprocessing: Preprocessing
+    decision: Decision | None = None
     metrics: Mapping[Text, JsonValue]
     provenance: Provenance
     files: Mapping[FileName, Sha256] = {}
