@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +40,38 @@ def save_checkpoint(
     partial.replace(path)
 
 
-def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> dict[str, Any]:
-    """Bring ``modules`` and ``optimizers`` to the state that :func:`save_checkpoint` wrote, and return its facts.
+def load_facts(path: Path) -> dict[str, Any]:
+    """The facts that :func:`save_checkpoint` wrote.
+
+    Raises:
+        SettingError: the file is missing or damaged.
+    """
+    with _refusals(path), safe_open(path, "pt") as file:
+        facts: dict[str, Any] = json.loads(file.metadata()["facts"])
+        return facts
+
+
+def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> None:
+    """Bring ``modules`` and ``optimizers`` to the state that :func:`save_checkpoint` wrote.
 
     Raises:
         SettingError: the file is missing, damaged, or of another network.
     """
-    try:
+    with _refusals(path):
         with safe_open(path, "pt") as file:
-            facts: dict[str, Any] = json.loads(file.metadata()["facts"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
         for name, module in modules.items():
             module.load_state_dict(_section(tensors, name))
-    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-        raise SettingError(f"resume: '{path}' is no checkpoint of this training: {error}") from error
     for index, optimizer in enumerate(optimizers):
         _load_optimizer(optimizer, _section(tensors, f"optimizer{index}"))
-    return facts
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        raise SettingError(f"resume: '{path}' is no checkpoint of this training: {error}") from error
 
 
 def _section(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -20,9 +20,16 @@ class Places:
     output: Path
 
 
-def setting(default: Any, meaning: str, choices: tuple[str, ...] | None = None, minimum: float | None = None) -> Any:
+def setting(
+    default: Any,
+    meaning: str,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
     """A field of a Config: its default, its line of help, and what it may be."""
-    return field(default=default, metadata={"help": meaning, "choices": choices, "minimum": minimum})
+    metadata = {"help": meaning, "choices": choices, "minimum": minimum, "maximum": maximum}
+    return field(default=default, metadata=metadata)
 
 
 def add_settings(parser: ArgumentParser, kind: type[Any]) -> None:
@@ -42,7 +49,7 @@ def build_config(kind: type[Config], recipes: Mapping[str, Mapping[str, Any]], g
     """The Config of what was given, over the recipe of its architecture, over the defaults.
 
     Raises:
-        SettingError: a number is below what it may be.
+        SettingError: a number is outside of what it may be.
     """
     architecture = given.get("architecture", kind().architecture)
     config: Config = replace(kind(), **{**recipes[architecture], **given})
@@ -51,12 +58,15 @@ def build_config(kind: type[Config], recipes: Mapping[str, Mapping[str, Any]], g
 
 
 def check_settings(config: Any) -> None:
-    """Check every number against its minimum.
+    """Check every number against its bounds.
 
     Raises:
-        SettingError: one is too small.
+        SettingError: one is too small or too large.
     """
     for item in fields(config):
-        value, minimum = getattr(config, item.name), item.metadata["minimum"]
+        value = getattr(config, item.name)
+        minimum, maximum = item.metadata["minimum"], item.metadata["maximum"]
         if minimum is not None and not value >= minimum:
             raise SettingError(f"{item.name}: {value} is too small, expected {minimum} or more")
+        if maximum is not None and not value <= maximum:
+            raise SettingError(f"{item.name}: {value} is too large, expected {maximum} or less")

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from models.manifest import Manifest
 from training.averaging import average_weights
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts, save_checkpoint
 from training.command import Places, setting
 from training.errors import DivergenceError, SettingError
 from training.image_classifier.augmentation import alternate_flip, cut_out, rotate, translate
@@ -67,16 +67,24 @@ class Config:
     translate: int = setting(2, "shift by up to so many pixels", minimum=0)
     cut_out: int = setting(0, "blank a square of so many pixels", minimum=0)
     rotate: float = setting(0.0, "turn by up to so many degrees", minimum=0)
+    refinement_fraction: float = setting(0.0, "the last share of the epochs, taught by the network itself", None, 0, 1)
+    refinement_learning_rate: float = setting(0.5, "refinement: where it starts, as a share of the highest", minimum=0)
+    refinement_weight: float = setting(0.7, "refinement: the share of the loss that the teacher decides", None, 0, 1)
     patience: int = setting(0, "stop after so many epochs without a better validation loss; 0: never", minimum=0)
     precision: str = setting("auto", "arithmetic; auto: bf16 where the device has it", ("auto", "bf16", "fp32"))
     seed: int = setting(0, "decides every random choice", minimum=0)
+
+    @property
+    def first_epochs(self) -> int:
+        """The epochs before the refinement."""
+        return self.epochs - round(self.refinement_fraction * self.epochs)
 
 
 RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 60, "dropout": 0.1, "translate": 1},
     "cnn": {"epochs": 60},
     "resnet": {
-        "epochs": 36,
+        "epochs": 52,
         "batch_size": 1000,
         "optimizer": "muon",
         "learning_rate": 0.14,
@@ -89,6 +97,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "translate": 4,
         "cut_out": 10,
         "validation_fraction": 0.02,
+        "refinement_fraction": 0.3,
     },
     "transfer": {"epochs": 20, "learning_rate": 1e-3, "batch_size": 64},
 }
@@ -97,7 +106,11 @@ SMOKE = {"epochs": 2, "max_images": 600, "batch_size": 50, "validation_fraction"
 
 @dataclass
 class State:
-    """A training between two epochs. ``best`` holds the averaged weights that are evaluated and served."""
+    """A training between two epochs.
+
+    ``best`` holds the averaged weights that are evaluated and served; ``teacher`` is ``best`` as it was when the
+    refinement began.
+    """
 
     network: nn.Module
     average: AveragedModel
@@ -105,13 +118,19 @@ class State:
     optimizers: list[Optimizer]
     mean: Tensor
     deviation: Tensor
+    teacher: nn.Module | None = None
     epoch: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint keeps, by name."""
-        return {"network": self.network, "average": self.average, "best": self.best}
+        modules = {"network": self.network, "average": self.average, "best": self.best}
+        return modules if self.teacher is None else modules | {"teacher": self.teacher}
+
+    def begin_refinement(self) -> None:
+        """From here on the best network so far, as it is now, teaches."""
+        self.teacher = copy.deepcopy(self.best).requires_grad_(False).eval()
 
 
 def run(config: Config, places: Places, *, resume: bool) -> Manifest | None:
@@ -165,6 +184,8 @@ def train(config: Config, state: State, data: ImageData, accelerator: Accelerato
     with Progress(config.epochs, output, state.history, accelerator.is_main_process) as progress:
         while state.epoch < config.epochs and not out_of_patience(config, state.history):
             began = time.monotonic()
+            if state.epoch == config.first_epochs:
+                state.begin_refinement()
             train_loss, train_accuracy = train_epoch(config, state, network, data.train, accelerator, progress)
             loss, accuracy = evaluate(config, state.average.module, state, data.validation)
             if not config.patience or loss < min((past["validation_loss"] for past in state.history), default=math.inf):
@@ -199,25 +220,40 @@ def train_epoch(
     steps = max(1, len(split) // config.batch_size)
     total_loss, correct, seen = 0.0, 0, 0
     for step, rows in enumerate(draw_steps(len(split), steps, config.batch_size, generator, accelerator)):
-        set_learning_rate(config, state.optimizers, (state.epoch + step / steps) / config.epochs)
+        set_learning_rate(config, state.optimizers, state.epoch + step / steps)
         batch = (images[rows].to(accelerator.device) - state.mean) / state.deviation
         batch = augment(config, batch, coins[rows].to(accelerator.device), state.epoch, generator)
-        loss, hits = train_step(config, state, network, batch, labels[rows].to(accelerator.device), accelerator)
+        beliefs = None if state.teacher is None else teach(state.teacher, batch, accelerator)
+        if config.cut_out:
+            batch = cut_out(batch, config.cut_out, generator)
+        loss, hits = train_step(
+            config, state, network, batch, labels[rows].to(accelerator.device), beliefs, accelerator
+        )
         total_loss, correct, seen = total_loss + loss * len(rows), correct + hits, seen + len(rows)
         progress.step(state.epoch, step + 1, steps, total_loss / seen, correct / seen)
     return total_loss / seen, correct / seen
 
 
 def train_step(
-    config: Config, state: State, network: nn.Module, images: Tensor, labels: Tensor, accelerator: Accelerator
+    config: Config,
+    state: State,
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    beliefs: Tensor | None,
+    accelerator: Accelerator,
 ) -> tuple[float, int]:
     """One step on (batch, channels, height, width) images; the loss and the number of right answers.
+
+    With ``beliefs``, a teacher's probabilities (batch, classes), they are the target beside the labels.
 
     Raises:
         DivergenceError: the loss is no number.
     """
     logits = network(images).float()
     loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+    if beliefs is not None:
+        loss = torch.lerp(loss, F.cross_entropy(logits, beliefs), config.refinement_weight)
     value = loss.item()
     if not math.isfinite(value):
         raise DivergenceError(
@@ -234,6 +270,17 @@ def train_step(
     return value, int((logits.argmax(1) == labels).sum())
 
 
+@torch.no_grad()
+def teach(teacher: nn.Module, images: Tensor, accelerator: Accelerator) -> Tensor:
+    """What ``teacher`` says of the mirror images, before anything is cut out of them: probabilities (batch, classes).
+
+    To agree with another view of the same picture makes a network's one answer as good as its mean over several
+    views; that a net can gain from a teacher like itself is from Furlanello et al. 2018 (arXiv 1805.04770).
+    """
+    with accelerator.autocast():
+        return F.softmax(teacher(images.flip(-1)).float(), dim=1)
+
+
 def evaluate(config: Config, network: nn.Module, state: State, split: Split) -> tuple[float, float]:
     """The loss and the accuracy of ``network`` on ``split``, one view of each image, in single precision."""
     logits = predict(network, split.images, state.mean, state.deviation)
@@ -243,15 +290,13 @@ def evaluate(config: Config, network: nn.Module, state: State, split: Split) -> 
 
 
 def augment(config: Config, images: Tensor, coins: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
-    """The random changes that ``config`` asks for, (batch, channels, height, width)."""
+    """The random changes of place that ``config`` asks for, (batch, channels, height, width)."""
     if config.flip:
         images = alternate_flip(images, coins, epoch)
     if config.rotate:
         images = rotate(images, config.rotate, generator)
     if config.translate:
         images = translate(images, config.translate, generator)
-    if config.cut_out:
-        images = cut_out(images, config.cut_out, generator)
     return images.contiguous(memory_format=torch.channels_last)
 
 
@@ -279,9 +324,14 @@ def pixel_statistics(config: Config, images: Images) -> tuple[Tensor, Tensor]:
     )
 
 
-def set_learning_rate(config: Config, optimizers: list[Optimizer], progress: float) -> None:
-    """Set the learning rates of all groups to their highest times the schedule's factor."""
-    factor = learning_rate_factor(config.schedule, config.warmup_fraction, progress)
+def set_learning_rate(config: Config, optimizers: list[Optimizer], epochs_done: float) -> None:
+    """Set the learning rates of all groups to their highest times the schedule's factor; it runs twice if refined."""
+    first = config.first_epochs
+    if epochs_done < first:
+        factor = learning_rate_factor(config.schedule, config.warmup_fraction, epochs_done / first)
+    else:
+        progress = (epochs_done - first) / (config.epochs - first)
+        factor = config.refinement_learning_rate * learning_rate_factor(config.schedule, 0.0, progress)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
@@ -314,9 +364,11 @@ def restore(state: State, config: Config, path: Path) -> None:
     Raises:
         SettingError: there is none, or its configuration is another.
     """
-    facts = load_checkpoint(path, state.modules(), state.optimizers)
-    saved = Config(**facts["config"])
-    if saved != config:
-        changed = [name for name, value in asdict(config).items() if asdict(saved)[name] != value]
+    facts = load_facts(path)
+    changed = [name for name, value in asdict(config).items() if facts["config"].get(name) != value]
+    if changed:
         raise SettingError(f"resume: '{path}' was made with other settings: {', '.join(changed)}")
+    if facts["epoch"] > config.first_epochs:
+        state.begin_refinement()
+    load_checkpoint(path, state.modules(), state.optimizers)
     state.epoch, state.seconds, state.history = facts["epoch"], facts["seconds"], facts["history"]

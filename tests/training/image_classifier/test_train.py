@@ -15,7 +15,7 @@ from models.manifest import load_golden
 from models.repository import Repository
 from tests.training.image_classifier.pictures import COLOURS, draw, write_folder
 from training.__main__ import main
-from training.checkpoint import CHECKPOINT_FILE
+from training.checkpoint import CHECKPOINT_FILE, load_facts
 from training.command import Places, build_config
 from training.errors import DivergenceError, SettingError
 from training.image_classifier.data import load_images
@@ -68,6 +68,7 @@ def test_a_training_adds_a_version_that_is_right_about_the_colours(
             "epochs": epochs,
             "batch_size": 19,
             "validation_fraction": 0.2,
+            "refinement_fraction": 0.0,
         },
     )
     manifest = run(settings, places, resume=False)
@@ -98,9 +99,29 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(folder: Pa
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+def test_the_refinement_is_taught_by_the_averaged_network_as_it_was_before(folder: Path, tmp_path: Path) -> None:
+    refined, unrefined = (
+        train_alone(
+            config(folder, epochs=epochs, refinement_fraction=fraction),
+            Places(tmp_path, tmp_path, tmp_path / str(epochs)),
+        )
+        for epochs, fraction in ((4, 0.5), (2, 0.0))
+    )
+    assert unrefined.teacher is None
+    assert refined.teacher is not None
+    taught_by = [value for value in refined.teacher.state_dict().values() if value.is_floating_point()]
+    assert all(torch.equal(a, b) for a, b in zip(taught_by, weights(unrefined), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(taught_by, weights(refined), strict=True))
+    rates = [record["learning_rate"] for record in refined.history]
+    assert rates[2] > rates[1]
+    assert rates[3] < rates[2]
+
+
 def interrupted_training(folder: Path, tmp_path: Path) -> list[str]:
-    """A training command, stopped by Ctrl-C after its first epoch."""
+    """A training command, stopped by Ctrl-C in its refinement."""
     arguments = ["image_classifier", "--architecture", "cnn", "--data", str(folder), "--epochs", "80"]
+    arguments += ["--refinement-fraction", "0.975"]
+    checkpoint = tmp_path / "run" / CHECKPOINT_FILE
     arguments += ["--batch-size", "8", "--validation-fraction", "0.2", "--precision", "fp32", "--average-decay", "0.9"]
     arguments += ["--models", str(tmp_path / "models"), "--output", str(tmp_path / "run"), "--dropout", "0.3"]
     process = subprocess.Popen(
@@ -112,7 +133,7 @@ def interrupted_training(folder: Path, tmp_path: Path) -> list[str]:
         # Where the tests run in the background, Ctrl-C is ignored, and a process inherits that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while not (tmp_path / "run" / CHECKPOINT_FILE).exists():
+    while not checkpoint.exists() or load_facts(checkpoint)["epoch"] < 4:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
