@@ -211,10 +211,17 @@ def test_bad_data_is_one_line_on_the_command_line(tmp_path: Path, capsys: pytest
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize("given", [["--epochs", "0"], ["--learning-rate", "-1"]])
-def test_a_setting_out_of_range_is_one_line(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--epochs", "0"], "epochs: 0 is too small, expected 1 or more"),
+        (["--learning-rate", "-1"], "learning_rate: -1.0 is too small, expected 0 or more"),
+        (["--refinement-fraction", "1.5"], "refinement_fraction: 1.5 is too large, expected 1 or less"),
+    ],
+)
+def test_a_setting_out_of_range_is_one_line(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["image_classifier", *given]) == 1
-    assert "is too small, expected" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 def test_two_processes_train_one_model_together(folder: Path, tmp_path: Path) -> None:
