@@ -1,7 +1,8 @@
 """The command line of a kind, made from the fields of its Config."""
 
+import shlex
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,15 @@ def setting(
     """A field of a Config: its default, its line of help, and what it may be."""
     metadata = {"help": meaning, "choices": choices, "minimum": minimum, "maximum": maximum}
     return field(default=default, metadata=metadata)
+
+
+def reproducing_command(arguments: Sequence[str]) -> str:
+    """The command line that trains the same version again: without places, and whole instead of resumed."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    for place in ("--models", "--cache", "--output"):
+        parser.add_argument(place)
+    parser.add_argument("--resume", action="store_true")
+    return shlex.join(["python", "-m", "training", *parser.parse_known_args(arguments)[1]])
 
 
 def add_settings(parser: ArgumentParser, kind: type[Any]) -> None:

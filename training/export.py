@@ -7,6 +7,7 @@ not so raises :class:`~training.errors.ExportError`, and then no version is writ
 
 import copy
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -68,15 +69,18 @@ def export_graph(
     shapes = {name: {0: "batch", **dynamic_dimensions.get(name, {})} for name in inputs}
     # From weights in channels-last memory the exporter makes a global pooling a gather by computed places.
     plain = copy.deepcopy(module).to(memory_format=torch.contiguous_format)
-    program = torch.onnx.export(
-        plain,
-        kwargs=dict(inputs),
-        output_names=list(output_names),
-        dynamo=True,
-        opset_version=OPSET,
-        dynamic_shapes=shapes,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # Of the second input and on: that its first dimension is the first input's, which is what is meant.
+        warnings.filterwarnings("ignore", message="# The axis name: batch will not be used", category=UserWarning)
+        program = torch.onnx.export(
+            plain,
+            kwargs=dict(inputs),
+            output_names=list(output_names),
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
     if program is None:  # the older exporter's answer, by its type
         raise ExportError("torch.onnx.export answered no program, expected one from its dynamo exporter")
     model = _clean(program.model)
@@ -84,7 +88,33 @@ def export_graph(
     model = _clean(ir.from_proto(_fold_constants(ir.to_proto(_clean(model)))))
     ir.save(model, path)
     onnx.checker.check_model(onnx.load(path), full_check=True)
-    _check_graph(path, inputs, output_names)
+    check_graph(path, {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in inputs.items()}, output_names)
+
+
+def check_graph(path: Path, inputs: Mapping[str, str], output_names: Sequence[str]) -> None:
+    """Check that the graph at ``path`` has standard operators alone, and these inputs and outputs, batch first.
+
+    Args:
+        path: the graph.
+        inputs: the dtype of each input by its name, in the graph's order.
+        output_names: in the graph's order.
+
+    Raises:
+        ExportError: it has others.
+    """
+    for node in onnx.load(path).graph.node:
+        if node.domain not in STANDARD_DOMAINS:
+            raise ExportError(f"{path}: operator {node.domain}.{node.op_type}, expected standard operators only")
+    found_inputs, found_outputs = tensor_specs(path)
+    found = {spec.name: spec.dtype for spec in found_inputs}
+    if list(found.items()) != list(inputs.items()):
+        raise ExportError(f"{path}: inputs are {found}, expected {dict(inputs)}")
+    if [spec.name for spec in found_outputs] != list(output_names):
+        names = [spec.name for spec in found_outputs]
+        raise ExportError(f"{path}: outputs are {names}, expected {list(output_names)}")
+    for spec in (*found_inputs, *found_outputs):
+        if not spec.shape or spec.shape[0] != "batch":
+            raise ExportError(f"{path}: '{spec.name}' has shape {list(spec.shape)}, expected 'batch' first")
 
 
 def check_parity(
@@ -192,23 +222,6 @@ def _fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
         options.optimized_model_filepath = str(folded)
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return onnx.load(folded)
-
-
-def _check_graph(path: Path, inputs: Mapping[str, Tensor], output_names: Sequence[str]) -> None:
-    for node in onnx.load(path).graph.node:
-        if node.domain not in STANDARD_DOMAINS:
-            raise ExportError(f"{path}: operator {node.domain}.{node.op_type}, expected standard operators only")
-    found_inputs, found_outputs = tensor_specs(path)
-    found = {spec.name: spec.dtype for spec in found_inputs}
-    expected = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in inputs.items()}
-    if list(found.items()) != list(expected.items()):
-        raise ExportError(f"{path}: inputs are {found}, expected {expected}")
-    if [spec.name for spec in found_outputs] != list(output_names):
-        names = [spec.name for spec in found_outputs]
-        raise ExportError(f"{path}: outputs are {names}, expected {list(output_names)}")
-    for spec in (*found_inputs, *found_outputs):
-        if not spec.shape or spec.shape[0] != "batch":
-            raise ExportError(f"{path}: '{spec.name}' has shape {list(spec.shape)}, expected 'batch' first")
 
 
 def _spec(path: Path, value: onnx.ValueInfoProto) -> TensorSpec:

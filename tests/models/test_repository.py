@@ -87,8 +87,6 @@ Repository(Path({str(tmp_path)!r})).add({KIND!r}, write)
     assert repository.versions(KIND) == []
     assert [path.name.startswith(".staging-") for path in (tmp_path / KIND).iterdir()] == [True]
     assert add_version(tmp_path).version == 1
-    repository.clear_staging(KIND)
-    assert [path.name for path in (tmp_path / KIND).iterdir()] == ["1"]
 
 
 def test_a_version_is_never_replaced(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import platform
-import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from models.manifest import GRAPH_FILE, DataSource, Manifest, Provenance, save_golden
 from models.repository import Repository
+from training.command import reproducing_command
 from training.export import MIN_PARITY_SAMPLES, check_parity, export_graph, publish, tensor_specs
 from training.hardware import describe_hardware, library_versions
 from training.image_classifier.card import CardFacts, write_card
@@ -131,8 +131,7 @@ def _first_layer(network: nn.Module, images: Images, mean: Tensor, deviation: Te
 
 def _provenance(config: "Config", data: ImageData, history: Sequence[Mapping[str, float]]) -> Provenance:
     return Provenance(
-        # Resuming gives what the whole command gives.
-        command=shlex.join(["python", "-m", "training", *(part for part in sys.argv[1:] if part != "--resume")]),
+        command=reproducing_command(sys.argv[1:]),
         seed=config.seed,
         data=DataSource(
             name=data.name,
