@@ -1,17 +1,18 @@
-"""The servers that are measured: how each is started and how it takes an image."""
+"""The servers that are measured: how each is started and how it takes a request."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from benchmarks.servers.model import FOLDER_VARIABLE
+from benchmarks.bodies import Form
+from benchmarks.servers.floor import ANSWERS_VARIABLE
+from benchmarks.servers.session import FOLDER_VARIABLE
 
 WITHOUT_UVLOOP = Path(__file__).parent / "servers" / "without_uvloop"
 
-_BENTOML = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port")
-_UVICORN = (sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port")
+BENTOML = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port")
+UVICORN = (sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Contender:
     title: str
     launcher: Sequence[str]
     target: Sequence[str]
-    route: str = "/classify"
-    form: Literal["raw", "multipart"] = "raw"
+    route: str
+    form: Form
     answers: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -35,42 +36,31 @@ class Contender:
 THIS_SERVICE = "modelyard"
 FLOOR = "floor"
 
-CONTENDERS = (
-    Contender(THIS_SERVICE, "this service", _BENTOML, ("service.app:ModelService",)),
-    Contender(
-        "bentoml-plain",
-        "stock BentoML, as pip installs it (asyncio, h11)",
-        _BENTOML,
-        ("benchmarks.servers.stock_bentoml:Classifier",),
-        form="multipart",
-        environment={"PYTHONPATH": str(WITHOUT_UVLOOP)},
-    ),
-    Contender(
-        "bentoml",
-        "stock BentoML with uvloop and httptools",
-        _BENTOML,
-        ("benchmarks.servers.stock_bentoml:Classifier",),
-        form="multipart",
-    ),
-    Contender("fastapi", "FastAPI, multipart", _UVICORN, ("benchmarks.servers.fastapi_server:app",), form="multipart"),
-    Contender(
-        "fastapi-raw", "FastAPI, raw body", _UVICORN, ("benchmarks.servers.fastapi_server:app",), route="/classify-raw"
-    ),
-    Contender(
-        FLOOR,
-        "the floor: bare ASGI, no model",
-        _UVICORN,
-        ("--no-access-log", "benchmarks.servers.floor:app"),
-        answers=False,
-    ),
-)
+
+def this_service(route: str, form: Form) -> Contender:
+    """The service with its default settings."""
+    return Contender(THIS_SERVICE, "this service", BENTOML, ("service.app:ModelService",), route, form)
 
 
-def environment(contender: Contender, models: Path, version_folder: Path, home: Path) -> dict[str, str]:
+def plain_bentoml(target: str, route: str, form: Form) -> Contender:
+    """A stock BentoML service where pip has installed BentoML and nothing else."""
+    title = "stock BentoML, as pip installs it (asyncio, h11)"
+    environment = {"PYTHONPATH": str(WITHOUT_UVLOOP)}
+    return Contender("bentoml-plain", title, BENTOML, (target,), route, form, environment=environment)
+
+
+def floor(form: Form) -> Contender:
+    """What the HTTP server alone costs."""
+    target = ("--no-access-log", "benchmarks.servers.floor:app")
+    return Contender(FLOOR, "the floor: bare ASGI, no model", UVICORN, target, "/", form, answers=False)
+
+
+def environment(contender: Contender, models: Path, version_folder: Path, answers: Path, home: Path) -> dict[str, str]:
     """What a server finds in its environment: the same model for all."""
     return {
         "MODELYARD_MODELS": str(models),
         FOLDER_VARIABLE: str(version_folder),
+        ANSWERS_VARIABLE: str(answers),
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "True",
         **contender.environment,

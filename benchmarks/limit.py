@@ -1,64 +1,55 @@
 """What a request costs without HTTP: decode, infer and encode, called in one process with the fastest parts there are.
 
-``python -m benchmarks.limit VERSION_FOLDER IMAGE_FOLDER`` prints JSON, in microseconds of CPU per image.
+``python -m benchmarks.limit KIND VERSION_FOLDER BODIES_FOLDER`` prints JSON, in microseconds of CPU per request.
 """
 
 import argparse
+import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import kornia_rs
-import numpy as np
-import orjson
-
-from benchmarks.servers.model import Model
-
-BATCHES = (1, 8, 32)
+from benchmarks.servers.session import Steps
+from benchmarks.workloads import KINDS
 
 
-def measure(version_folder: Path, images: list[bytes], seconds: float = 1.0) -> dict[str, float]:
-    """The microseconds of CPU per image of each step, as ``decode``, ``infer_<batch>`` and ``encode``."""
-    model = Model(version_folder)
-    width, height = model.size
-    turn = 0
-
-    def decode() -> None:
-        nonlocal turn
-        turn = (turn + 1) % len(images)
-        kornia_rs.io.decode_image_png_u8(images[turn], (height, width), "rgb")
-
-    pixels = np.stack([kornia_rs.io.decode_image_png_u8(image, (height, width), "rgb") for image in images])
-    batches = {batch: np.resize(pixels, (batch, *pixels.shape[1:])) for batch in BATCHES}
-    probabilities = model.infer(batches[1])[0]
-    costs = {"decode": _microseconds(decode, seconds)}
-    for batch, rows in batches.items():
-        costs[f"infer_{batch}"] = _microseconds(lambda rows=rows: model.infer(rows), seconds) / batch  # type: ignore[misc]
-    costs["encode"] = _microseconds(lambda: orjson.dumps(model.answer(probabilities)), seconds)
+def measure(model: Steps, bodies: Sequence[bytes], batches: Sequence[int], seconds: float = 1.0) -> dict[str, float]:
+    """The microseconds of CPU per request of each step, as ``decode``, ``infer_<batch>`` and ``encode``."""
+    turns = itertools.cycle(bodies)
+    contents = [model.decode(body) for body in bodies]
+    outputs = model.infer(model.stack(contents[:1]))
+    costs = {"decode": _microseconds(lambda: model.decode(next(turns)), seconds)}
+    for batch in batches:
+        inputs = model.stack(list(itertools.islice(itertools.cycle(contents), batch)))
+        costs[f"infer_{batch}"] = _microseconds(lambda inputs=inputs: model.infer(inputs), seconds) / batch  # type: ignore[misc]
+    costs["encode"] = _microseconds(lambda: model.encode(contents[0], outputs), seconds)
     return costs
 
 
 def _microseconds(call: Callable[[], object], seconds: float) -> float:
-    for _ in range(50):
+    for _ in range(10):
         call()
     calls = 0
     start = time.process_time()
     while time.process_time() - start < seconds:
-        for _ in range(20):
+        for _ in range(10):
             call()
-        calls += 20
+        calls += 10
     return (time.process_time() - start) / calls * 1e6
 
 
 def main() -> None:
     """Measure on the prepared bodies in a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("version_folder", type=Path)
-    parser.add_argument("image_folder", type=Path)
+    parser.add_argument("bodies_folder", type=Path)
+    parser.add_argument("--batches", nargs="+", type=int, default=[1], help="how many requests in a run (1)")
     options = parser.parse_args()
-    images = [path.read_bytes() for path in sorted(options.image_folder.iterdir())]
-    print(json.dumps(measure(options.version_folder, images)))
+    bodies = [path.read_bytes() for path in sorted(options.bodies_folder.iterdir())]
+    model = KINDS[options.kind].open_model(options.version_folder)
+    print(json.dumps(measure(model, bodies, options.batches)))
 
 
 if __name__ == "__main__":

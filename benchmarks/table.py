@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from benchmarks.contenders import CONTENDERS, FLOOR, THIS_SERVICE, Contender
-from benchmarks.limit import BATCHES
+from benchmarks.contenders import FLOOR, THIS_SERVICE, Contender
 from benchmarks.measurement import Sample
 
 
@@ -24,9 +23,18 @@ def _ratio(samples: Sequence[Sample], name: str, connections: int) -> float:
     return median(ours.requests_per_second / theirs.requests_per_second for ours, theirs in rounds)
 
 
-def format_table(samples: Sequence[Sample], costs: dict[str, float], connections: Sequence[int]) -> str:
-    """The results as Markdown: a row for each server, and below it the limit that no server on this core can pass."""
-    names = {sample.contender for sample in samples}
+def format_table(
+    contenders: Sequence[Contender], samples: Sequence[Sample], costs: dict[str, float], connections: Sequence[int]
+) -> str:
+    """The results as Markdown: a row for each server, and below it the limit that no server on this core can pass.
+
+    Args:
+        contenders: the servers, in the order of their rows.
+        samples: theirs, of one workload.
+        costs: the microseconds of each step in process, from :mod:`benchmarks.limit`.
+        connections: the loads, in the order of the samples.
+    """
+    names = {contender.name for contender in contenders}
     main = 16 if 16 in connections else connections[0]
     counts = " / ".join(str(count) for count in connections)
     lines = [
@@ -34,18 +42,19 @@ def format_table(samples: Sequence[Sample], costs: dict[str, float], connections
         f"| MB resident | errors | this service is … times as fast |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    measured = [contender for contender in CONTENDERS if contender.name in names]
-    lines += [_format_row(samples, contender, connections, main) for contender in measured]
+    lines += [_format_row(samples, contender, connections, main, THIS_SERVICE in names) for contender in contenders]
     if {FLOOR, THIS_SERVICE} <= names:
         lines += ["", *_format_limit(samples, costs, main)]
     return "\n".join(lines)
 
 
-def _format_row(samples: Sequence[Sample], contender: Contender, connections: Sequence[int], main: int) -> str:
+def _format_row(
+    samples: Sequence[Sample], contender: Contender, connections: Sequence[int], main: int, is_compared: bool
+) -> str:
     def column(value: Callable[[Sample], float], form: str) -> str:
         return " / ".join(form.format(_median(samples, contender.name, count, value)) for count in connections)
 
-    has_ratio = contender.name != THIS_SERVICE and any(sample.contender == THIS_SERVICE for sample in samples)
+    has_ratio = is_compared and contender.name != THIS_SERVICE
     ratios = [_ratio(samples, contender.name, count) for count in connections] if has_ratio else []
     errors = sum(sample.load.errors for sample in samples if sample.contender == contender.name)
     cells = [
@@ -71,7 +80,7 @@ def _format_limit(samples: Sequence[Sample], costs: dict[str, float], main: int)
         "| limit ÷ this service | CPU of this service ÷ limit |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for batch in BATCHES:
+    for batch in (int(step.removeprefix("infer_")) for step in costs if step.startswith("infer_")):
         infer_us = costs[f"infer_{batch}"]
         parts_us = (floor_us, costs["decode"], infer_us, costs["encode"])
         limit_us = sum(parts_us)

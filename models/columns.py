@@ -14,7 +14,7 @@ a category that training has not seen, where the column is ``open``; where it is
 import json
 import math
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -36,8 +36,8 @@ class Column(BaseModel):
     """A column of the table that a model was trained on.
 
     ``categories`` are the values of a ``category`` seen in training, the most frequent first, or the two words of a
-    ``boolean``, false and true. ``open`` columns may take others: their categories are many or rare, so that more are
-    to be expected. ``minimum`` and ``maximum`` are those of the training rows, and bound nothing.
+    ``boolean``, false and true. ``open`` columns may take others: there are many, or rare ones, which are left out here
+    and teach a network what a category means that it does not know. ``minimum`` and ``maximum`` are those of the training rows, and bound nothing.
     ``decimals`` is how many places behind the point numbers have; a date has none.
     """
 
@@ -106,12 +106,27 @@ def read_value(column: Column, value: JsonValue) -> float | str:
     if value is None or (isinstance(value, str) and not value.strip()):
         return math.nan if column.is_numeric else MISSING
     if isinstance(value, list | dict):
-        raise ValueProblem(f"{_show(value)} is no {column.type}")
+        # Not shown: what nests deeply cannot be written.
+        raise ValueProblem(f"{'a list' if isinstance(value, list) else 'an object'} is no {column.type}")
     if column.type == "number":
         return _read_number(value)
     if column.type == "date":
         return _read_date(value)
     return _read_boolean(column, value) if column.type == "boolean" else _read_category(column, value)
+
+
+def write_number(column: Column, value: float) -> JsonValue:
+    """What ``read_value`` reads as ``value``: a number of as many decimals as the column has, a day, or null."""
+    if math.isnan(value):
+        return None
+    if column.type == "date":
+        return (_EPOCH + timedelta(days=round(value))).isoformat()
+    return round(value, column.decimals) if column.decimals else round(value)
+
+
+def write_text(text: str) -> JsonValue:
+    """What ``read_value`` reads as ``text``: itself, a number where it is how JSON writes one, or null."""
+    return int(text) if text.isdecimal() and str(int(text)) == text else text or None
 
 
 def _read_number(value: JsonValue) -> float:

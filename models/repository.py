@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +70,9 @@ class Repository:
         ``write`` is given an empty folder and the version's number; it writes the files there and
         returns the manifest, whose ``files`` are filled in here. The folder becomes a version by
         one rename, after everything in it was read back, checked and flushed to disk. If anything
-        fails before that, the folder is removed and the error raised: a version is whole or not there.
+        fails before that, the folder is removed and the error raised: a version is whole or not there. A process that
+        is killed meanwhile leaves a folder behind whose name begins with ``.staging-``; it is no version, and may be
+        deleted.
 
         Returns:
             The manifest as it was saved.
@@ -94,11 +95,6 @@ class Repository:
                 raise RepositoryError(f"{parent / str(version)}: cannot be added: {error.strerror}") from error
         _flush_folder(parent)
         return saved
-
-    def clear_staging(self, kind: str) -> None:
-        """Remove what an interrupted :meth:`add` left behind. Not while another process may be adding."""
-        for path in (self.root / kind).glob(_STAGING_PREFIX + "*"):
-            shutil.rmtree(path)
 
 
 def _flush(folder: Path) -> None:

@@ -13,17 +13,17 @@ from typing import Any
 
 import bentoml
 from pydantic import BaseModel
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from models.errors import ModelError
-from service import logs
+from service import logs, protocol
 from service.bodies import Body
 from service.catalogue import Catalogue, NoModelError
 from service.config import load_settings
 from service.errors import RequestError
 from service.exchange import JSON, PROBLEM, Application
 from service.front import Front
-from service.kinds import KINDS, image_classifier
+from service.kinds import KINDS, churn, image_classifier, profile_generator
 from service.metrics import Metrics
 from service.preflight import run_preflight
 from service.providers import ProviderError
@@ -37,6 +37,7 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's S
 
     def to_asgi(self, is_main: bool = True) -> Application:
         """The application that BentoML's workers run."""
+        protocol.install()
         return Front(super().to_asgi(is_main=is_main))
 
 
@@ -83,17 +84,48 @@ class ModelService:
         request = image_classifier.Request.model_construct(images=images)
         return await self._predict("image_classifier", request, ctx)
 
+    @bentoml.api(route=churn.ROUTE, input_spec=churn.Request, output_spec=churn.Response)  # type: ignore[untyped-decorator]
+    async def predict_churn(
+        self, customers: tuple[dict[str, Any], ...], explain: bool = False, *, ctx: bentoml.Context
+    ) -> Response:
+        """Say how likely each customer is to leave, and why."""
+        request = churn.Request.model_construct(customers=customers, explain=explain)
+        return await self._predict("churn", request, ctx)
+
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route=profile_generator.ROUTE, input_spec=profile_generator.Request, output_spec=profile_generator.Response
+    )
+    async def generate_profiles(
+        self,
+        count: int | None = None,
+        churn: bool | str | int | None = None,
+        seed: int | None = None,
+        interpolate: profile_generator.Interpolation | None = None,
+        *,
+        ctx: bentoml.Context,
+    ) -> Response:
+        """Make up customers."""
+        request = profile_generator.Request.model_construct(
+            count=count, churn=churn, seed=seed, interpolate=interpolate
+        )
+        return await self._predict("profile_generator", request, ctx)
+
     async def _predict(self, kind: str, request: BaseModel, ctx: bentoml.Context) -> Response:
         """What Front does for a JSON body, for BentoML's own application."""
         deadline = time.perf_counter() + self.settings.deadline_seconds
         body = Body("application/json", JSON, request.model_dump_json().encode())
         try:
             query = read_query(KINDS[kind].Query, ctx.request.url.query.encode())
-            answer = await self.catalogue.find(kind, query.version).predict(body, query, deadline)
+            accept = ctx.request.headers.get("accept", "").encode("latin-1")
+            answer = await self.catalogue.find(kind, query.version).answer(body, query, accept, deadline)
         except RequestError as error:
             ctx.response.status_code = error.status
             return Response(error.to_json(""), error.status, media_type=PROBLEM.decode())
-        return Response(answer, media_type=JSON.decode())
+        headers = {name.decode(): value.decode() for name, value in answer.headers}
+        media_type = answer.content_type.decode()
+        if isinstance(answer.content, bytes):
+            return Response(answer.content, headers=headers, media_type=media_type)
+        return StreamingResponse(answer.content, headers=headers, media_type=media_type)
 
     async def _load(self) -> None:
         try:

@@ -29,6 +29,7 @@ class Attendance:
         del self._present[exchange]
         if exchange.listener is not None:
             exchange.listener.cancel()
+            exchange.listener = None
 
     def _tick(self) -> None:
         now = time.perf_counter()

@@ -31,14 +31,38 @@ class _Waiting(Generic[Row, Result]):
 
     __slots__ = ("arrived", "deadline", "future", "missing", "results", "rows", "taken")
 
-    def __init__(self, rows: Sequence[Row], deadline: float, arrived: float, future: asyncio.Future[None]) -> None:
+    def __init__(
+        self, rows: Sequence[Row], deadline: float, arrived: float, future: "asyncio.Future[Sequence[Result]]"
+    ) -> None:
         self.rows = rows
         self.deadline = deadline
         self.arrived = arrived
         self.future = future
         self.taken = 0
         self.missing = len(rows)
-        self.results: list[Result | None] = [None] * len(rows)
+        self.results: list[Result | None] = []
+
+    def settle(self, start: int, results: Sequence[Result | Exception]) -> None:
+        """Take the results of the rows from ``start`` on; the future is done with the last of them."""
+        if self.future.done():
+            return
+        for result in results:
+            if isinstance(result, Exception):
+                self.future.set_exception(result)
+                return
+        if len(results) == len(self.rows):
+            self.future.set_result(results)  # type: ignore[arg-type]  # there is no exception in it
+            return
+        if not self.results:
+            self.results = [None] * len(self.rows)
+        self.results[start : start + len(results)] = results  # type: ignore[assignment]
+        self.missing -= len(results)
+        if not self.missing:
+            self.future.set_result(self.results)  # type: ignore[arg-type]  # every row has its result now
+
+
+# Whose rows stand in a batch: a request, the first of its rows, and how many.
+_Share = tuple[_Waiting[Row, Result], int, int]
 
 
 class Batcher(Generic[Row, Result]):
@@ -80,7 +104,7 @@ class Batcher(Generic[Row, Result]):
         """The rows that wait or run."""
         return self._queued_rows + self._running_rows
 
-    async def submit(self, rows: Sequence[Row], deadline: float) -> list[Result]:
+    async def submit(self, rows: Sequence[Row], deadline: float) -> Sequence[Result]:
         """The results of ``rows``, in order. A cancelled call gives its place in the queue back.
 
         Args:
@@ -100,13 +124,12 @@ class Batcher(Generic[Row, Result]):
         self._queued_rows += len(rows)
         self._schedule_start()
         try:
-            await waiting.future
+            return await waiting.future
         except asyncio.CancelledError:
             self._give_up(waiting)
             if not waiting.future.cancelled():
                 waiting.future.exception()  # it came too late, and asyncio would complain that nobody looked at it
             raise
-        return waiting.results  # type: ignore[return-value]  # every row has its result now
 
     def _schedule_start(self) -> None:
         if not self._start_scheduled:
@@ -148,9 +171,9 @@ class Batcher(Generic[Row, Result]):
                 )
             )
 
-    def _take(self, now: float) -> tuple[list[tuple[_Waiting[Row, Result], int]], list[Row], float]:
-        """The next batch: whose each row is, and which of its rows; the rows; the time that they waited, summed."""
-        batch: list[tuple[_Waiting[Row, Result], int]] = []
+    def _take(self, now: float) -> tuple[list[_Share[Row, Result]], list[Row], float]:
+        """The next batch: whose its rows are, in their order; the rows; the time that they waited, summed."""
+        batch: list[_Share[Row, Result]] = []
         rows: list[Row] = []
         queue_seconds = 0.0
         free = self._max_batch_rows
@@ -161,10 +184,10 @@ class Batcher(Generic[Row, Result]):
             if waiting.future.done():
                 self._give_up(waiting)
                 continue
-            count = min(free, len(waiting.rows) - waiting.taken)
-            for index in range(waiting.taken, waiting.taken + count):
-                batch.append((waiting, index))
-                rows.append(waiting.rows[index])
+            start = waiting.taken
+            count = min(free, len(waiting.rows) - start)
+            batch.append((waiting, start, count))
+            rows += waiting.rows[start : start + count]
             queue_seconds += count * (now - waiting.arrived)
             waiting.taken += count
             free -= count
@@ -192,24 +215,19 @@ class Batcher(Generic[Row, Result]):
 
     def _finish(
         self,
-        batch: Sequence[tuple[_Waiting[Row, Result], int]],
+        batch: Sequence[_Share[Row, Result]],
         queue_seconds: float,
         results: Sequence[Result | Exception],
         run_seconds: float,
     ) -> None:
+        rows = len(results)
         self._runs -= 1
-        self._running_rows -= len(batch)
+        self._running_rows -= rows
         if self._queue:
             self._schedule_start()
-        self._forecast.learn(len(batch), run_seconds)
-        self._observe(BatchRun(len(batch), queue_seconds, run_seconds))
-        for (waiting, index), result in zip(batch, results, strict=True):
-            if waiting.future.done():
-                continue
-            if isinstance(result, Exception):
-                waiting.future.set_exception(result)
-                continue
-            waiting.results[index] = result
-            waiting.missing -= 1
-            if not waiting.missing:
-                waiting.future.set_result(None)
+        self._forecast.learn(rows, run_seconds)
+        self._observe(BatchRun(rows, queue_seconds, run_seconds))
+        position = 0
+        for waiting, start, count in batch:
+            waiting.settle(start, results[position : position + count])
+            position += count

@@ -38,6 +38,10 @@ class Settings(BaseSettings):
         default=512 * 2**20, ge=1024, description="The bytes of all bodies that are being read or answered."
     )
     max_pixels: int = Field(default=40_000_000, ge=1, le=2**30, description="The pixels of one image.")
+    max_profiles: int = Field(default=100_000, ge=1, le=10_000_000, description="The profiles that one request makes.")
+    max_queue_explanations: int = Field(
+        default=256, ge=1, le=1_000_000, description="The predictions that may wait to be explained."
+    )
     deadline_seconds: float = Field(
         default=30.0, gt=0, le=3600, description="How long a request may take, from its headers to its answer."
     )

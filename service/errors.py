@@ -41,17 +41,27 @@ class RequestError(Exception):
         """The headers that this error's answer carries beside the usual ones, names in lower case."""
         return []
 
-    def to_json(self, request_id: str) -> bytes:
-        """The error as ``application/problem+json``."""
-        return describe_problem(self.status, self.title, self.detail, self.problems, request_id)
+    def to_json(self, request_id: str, *, repeat_as: str | None = None) -> bytes:
+        """The error as ``application/problem+json``; a further member ``repeat_as`` has the detail once more."""
+        return describe_problem(self.status, self.title, self.detail, self.problems, request_id, repeat_as=repeat_as)
 
 
-def describe_problem(status: int, title: str, detail: str, problems: Sequence[Problem], request_id: str) -> bytes:
+def describe_problem(
+    status: int,
+    title: str,
+    detail: str,
+    problems: Sequence[Problem],
+    request_id: str,
+    *,
+    repeat_as: str | None = None,
+) -> bytes:
     """A failure as ``application/problem+json`` (RFC 9457)."""
     problem: dict[str, object] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if problems:
         problem["errors"] = [{"location": location, "message": message} for location, message in problems]
     problem["request_id"] = request_id
+    if repeat_as is not None:
+        problem[repeat_as] = detail
     return orjson.dumps(problem)
 
 

@@ -1,7 +1,7 @@
 """One request on its way, and its answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 Scope = MutableMapping[str, Any]
@@ -10,16 +10,23 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+Chunks = AsyncGenerator[bytes, None]
+
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 
 
 class Answer(NamedTuple):
-    """What goes back to the client."""
+    """What goes back to the client.
+
+    ``content`` that is made while it is sent is a generator of chunks: each is asked for once the client has taken the
+    one before, so that what waits for a slow client is one chunk. It is closed where the client goes away. A deadline
+    holds for its first chunk, and a failure until then is answered as a problem; later ones end the connection.
+    """
 
     status: int
     content_type: bytes
-    content: bytes
+    content: bytes | Chunks
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 

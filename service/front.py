@@ -7,12 +7,14 @@ Starlette 27, and a stock BentoML endpoint 280 to 560.
 import asyncio
 import itertools
 import logging
+import math
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final
 
 import bentoml
 
@@ -21,6 +23,7 @@ from service.bodies import Disconnect
 from service.catalogue import Catalogue
 from service.config import Settings
 from service.errors import (
+    BadBodyError,
     DeadlineError,
     InternalError,
     MethodNotAllowedError,
@@ -30,33 +33,28 @@ from service.errors import (
     describe_problem,
 )
 from service.exchange import PROBLEM, Answer, Application, Exchange, Message, Receive, Scope, Send
+from service.inference_protocol import InferenceProtocol, is_protocol
 from service.intake import Intake
 from service.kinds import KINDS
 from service.logs import access
 from service.metrics import Metrics
 from service.operations import Operations
 from service.predictions import Predictions
-
-Handler = Callable[[Exchange], Awaitable[Answer]]
+from service.protocol import WRITE_ANSWER, Headers, WriteAnswer
+from service.routes import READING, Handler, Route, Routes, reading
+from service.stream import Stream
 
 # What BentoML's application answers: the files of the documentation page, and what its client reads first.
 _BEHIND: Final = ("/schema.json",)
 _BEHIND_FOLDER: Final = "/static_content/"
-_READING: Final = ("GET", "HEAD")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # How long a refused body is still read, so that its client comes to read the refusal.
 _LINGER_SECONDS: Final = 2.0
+_NO_EXTENSIONS: Final[Mapping[str, object]] = MappingProxyType({})
 _CLIENT_CLOSED: Final = 499  # nginx's status for a client that went before its answer
 
 logger = logging.getLogger(__name__)
-
-
-class Route(NamedTuple):
-    """One row of the table of routes. ``name`` is what logs and metrics call it."""
-
-    name: str
-    handlers: Mapping[str, Handler]
 
 
 class Front:
@@ -76,27 +74,41 @@ class Front:
         began = time.perf_counter()
         headers = dict(scope["headers"])
         sent_id = headers.get(b"x-request-id")
-        if sent_id is not None and _REQUEST_ID.fullmatch(sent_id):
-            request_id = sent_id.decode()
-        else:
-            request_id = f"{self._id_prefix}{next(self._numbers):x}"
+        request_id = self._make_id() if sent_id is None else self._take_id(sent_id)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # ASGI applications run in tasks
         deadline = began + self._settings.deadline_seconds
         exchange = Exchange(scope, headers, receive, request_id, began, deadline, task)
-        route = self._routes.get(scope["path"])
-        if route is None and scope["method"] in _READING and _is_behind(scope["path"]):
+        route = self._routes.find(scope)
+        if route is None and scope["method"] in READING and _is_behind(scope["path"]):
             name, status = "behind", await self._pass_on(exchange, send)
         else:
             name = "unknown" if route is None else route.name
             answer = await self._answer(route, exchange)
-            status = answer.status
-            if status != _CLIENT_CLOSED:
+            if isinstance(answer, Stream):
+                status = await self._stream(exchange, answer, send)
+            else:
+                status = answer.status
                 await self._send(exchange, answer, send)
         method = scope["method"] if scope["method"] in _METHODS else "other"
         seconds = time.perf_counter() - began
         self._metrics.http(name, method, status, seconds)
         access(request_id, name, method, status, seconds)
+
+    def refuse_unreadable(self) -> tuple[int, Headers, bytes]:
+        """The answer to what is no HTTP: its status, headers and body."""
+        request_id = self._make_id()
+        error = BadBodyError("the request is not HTTP/1.1")
+        self._metrics.http("unreadable", "other", error.status, 0.0)
+        access(request_id, "unreadable", "other", error.status, 0.0)
+        content = error.to_json(request_id)
+        return error.status, _list_headers(Answer(error.status, PROBLEM, content), request_id), content
+
+    def _take_id(self, sent_id: bytes) -> str:
+        return sent_id.decode() if _REQUEST_ID.fullmatch(sent_id) else self._make_id()
+
+    def _make_id(self) -> str:
+        return f"{self._id_prefix}{next(self._numbers):x}"
 
     def _open_after_start(self, send: Send) -> Send:
         """``send`` for BentoML's start and stop: between them there is an instance of the service to answer from."""
@@ -105,16 +117,19 @@ class Front:
             if message["type"] == "lifespan.startup.complete":
                 service = bentoml.get_current_service()
                 self._settings, self._metrics = service.settings, service.metrics
-                self._routes = list_routes(service.catalogue, service.settings, service.metrics)
+                self._routes = Routes(list_routes(service.catalogue, service.settings, service.metrics))
             await send(message)
 
         return forward
 
-    async def _answer(self, route: Route | None, exchange: Exchange) -> Answer:
+    async def _answer(self, route: Route | None, exchange: Exchange) -> Answer | Stream:
         """The answer of the route's handler, or the problem that keeps it from answering."""
         self._attendance.enter(exchange)
         try:
-            return await _find_handler(route, exchange)(exchange)
+            answer = await _find_handler(route, exchange)(exchange)
+            if isinstance(answer.content, bytes):
+                return answer
+            return await Stream.begin(answer, answer.content)
         except RequestError as problem:
             error = problem
         except Disconnect:
@@ -135,23 +150,65 @@ class Front:
         headers = error.headers
         if isinstance(error, TooLargeError):
             headers = [*headers, (b"connection", b"close")]
-        return Answer(error.status, PROBLEM, error.to_json(exchange.request_id), headers)
+        # Clients of the Open Inference Protocol look for the reason under this name.
+        repeat_as = "error" if is_protocol(exchange.scope["path"]) else None
+        return Answer(error.status, PROBLEM, error.to_json(exchange.request_id, repeat_as=repeat_as), headers)
 
     async def _send(self, exchange: Exchange, answer: Answer, send: Send) -> None:
-        headers = [
-            (b"content-type", answer.content_type),
-            (b"content-length", b"%d" % len(answer.content)),
-            (b"x-request-id", exchange.request_id.encode()),
-            *answer.headers,
-        ]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        """Send an answer that is there as a whole, unless there is nobody to read it."""
+        if answer.status == _CLIENT_CLOSED:
+            return
+        content = answer.content
+        assert isinstance(content, bytes)  # noqa: S101  # else it is a Stream
+        headers = _list_headers(answer, exchange.request_id)
         if answer.status != TooLargeError.status:
-            await send({"type": "http.response.body", "body": answer.content})
+            write_answer: WriteAnswer | None = exchange.scope.get("extensions", _NO_EXTENSIONS).get(WRITE_ANSWER)
+            if write_answer is None or not write_answer(exchange.scope, answer.status, headers, content):
+                await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+                await send({"type": "http.response.body", "body": content})
             return
         # To close while the client still sends would reset the connection, and the client would not see the answer.
-        await send({"type": "http.response.body", "body": answer.content, "more_body": True})
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": content, "more_body": True})
         await self._read_rest(exchange.receive)
         await send({"type": "http.response.body"})
+
+    async def _stream(self, exchange: Exchange, stream: Stream, send: Send) -> int:
+        """Send an answer that has begun, chunk by chunk; returns the status that it ended with, for log and metrics.
+
+        It may take longer than a request's deadline, but its client has to take each chunk within that time.
+        """
+        answer = stream.answer
+        headers = _list_headers(answer, exchange.request_id)
+        exchange.deadline = math.inf
+        self._attendance.enter(exchange)
+        try:
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            async for chunk in stream:
+                exchange.deadline = time.perf_counter() + self._settings.deadline_seconds
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                exchange.deadline = math.inf
+                await asyncio.sleep(0)  # chunks may come without a pause, and others wait for their turn
+            await send({"type": "http.response.body"})
+        except asyncio.CancelledError:
+            if exchange.ended_by is None:
+                raise
+            exchange.task.uncancel()
+            if exchange.ended_by == "deadline":
+                seconds = self._settings.deadline_seconds
+                logger.warning("request %s ended: its client read nothing for %g seconds", exchange.request_id, seconds)
+            return _CLIENT_CLOSED
+        except RequestError as error:
+            logger.warning("request %s ended in the middle of its answer: %s", exchange.request_id, error.detail)
+            return error.status
+        except Exception:
+            # As in _answer. uvicorn closes a connection whose answer has no end, which tells the client.
+            logger.exception("request %s failed in the middle of its answer", exchange.request_id)
+            return InternalError.status
+        finally:
+            self._attendance.leave(exchange)
+            await stream.aclose()
+        return answer.status
 
     async def _read_rest(self, receive: Receive) -> None:
         left = self._settings.max_body_bytes
@@ -191,22 +248,25 @@ def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> d
     operations = Operations(catalogue, metrics)
     intake = Intake(settings.max_pending_bytes)
     routes = {
-        "/livez": _reading("/livez", operations.get_liveness),
-        "/readyz": _reading("/readyz", operations.get_readiness),
-        "/metrics": _reading("/metrics", operations.get_metrics),
-        "/": _reading("/", operations.get_page),
-        "/docs.json": _reading("/docs.json", operations.get_description),
-        "/models": _reading("/models", operations.get_models),
+        "/livez": reading("/livez", operations.get_liveness),
+        "/readyz": reading("/readyz", operations.get_readiness),
+        "/metrics": reading("/metrics", operations.get_metrics),
+        "/": reading("/", operations.get_page),
+        "/docs.json": reading("/docs.json", operations.get_description),
+        "/models": reading("/models", operations.get_models),
     }
     for name, kind in KINDS.items():
-        routes[f"/models/{name}"] = _reading("/models/{kind}", operations.get_model)
+        routes[f"/models/{name}"] = reading("/models/{kind}", operations.get_model)
         predictions = Predictions(name, catalogue, settings, metrics, intake)
         routes[kind.ROUTE] = Route(kind.ROUTE, {"POST": predictions.post})
-    return routes
+    return routes | InferenceProtocol(catalogue, settings, metrics, intake).list_routes()
 
 
-def _reading(name: str, handler: Handler) -> Route:
-    return Route(name, dict.fromkeys(_READING, handler))
+def _list_headers(answer: Answer, request_id: str) -> list[tuple[bytes, bytes]]:
+    headers = [(b"content-type", answer.content_type), (b"x-request-id", request_id.encode()), *answer.headers]
+    if isinstance(answer.content, bytes):
+        headers.append((b"content-length", b"%d" % len(answer.content)))
+    return headers
 
 
 def _is_behind(path: str) -> bool:
@@ -221,7 +281,7 @@ def _find_handler(route: Route | None, exchange: Exchange) -> Handler:
             return handler
         name, allowed = route.name, list(route.handlers)
     elif _is_behind(exchange.scope["path"]):
-        name, allowed = "this page", list(_READING)
+        name, allowed = "this page", list(READING)
     else:
         raise NotFoundError("no such route: /docs.json describes those that there are")
     raise MethodNotAllowedError(f"{name} takes {' and '.join(allowed)}, not {method}", allowed)

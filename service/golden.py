@@ -4,47 +4,86 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
+
+import orjson
 
 from models.errors import ArtifactError
 from models.manifest import GOLDEN_FILE, Golden, GoldenExample, Manifest
 from service.bodies import Body, media_type
 from service.config import Settings
 from service.errors import RequestError
-from service.kinds import Kind
+from service.items import Item
+from service.kinds import GeneratingKind, Kind
 from service.queries import read_query
-from service.session import Session
+from service.session import Row, Session
 
 
-def replay_golden(folder: Path, golden: Golden, kind: Kind, manifest: Manifest, session: Session) -> None:
+class Example(NamedTuple):
+    """A request and its answers, as the service's description shows them."""
+
+    request: object  # None where it is no JSON
+    answers: Mapping[str, object]  # by media type
+
+
+def replay_golden(folder: Path, golden: Golden, kind: Kind, assets: Any, session: Session) -> list[Item]:
     """Send every golden example of a version through parsing, preprocessing, the session and postprocessing.
+
+    Returns:
+        The items of all examples.
 
     Raises:
         ArtifactError: an answer is not the expected one.
     """
+    all_items = []
     for index, example in enumerate(golden.examples):
         where = f"{folder / GOLDEN_FILE}: examples[{index}]"
         try:
-            predictions = _answer(kind, manifest, session, example)
+            items, predictions = _answer(kind, assets, session, example)
         except (RequestError, binascii.Error) as error:
             raise ArtifactError(f"{where}: request: the service refuses it: {error}") from error
         found = _find_difference("predictions", predictions, list(example.predictions), golden.tolerance)
         if found is not None:
             raise ArtifactError(f"{where}: {found}")
+        all_items += items
+    return all_items
 
 
-def _answer(kind: Kind, manifest: Manifest, session: Session, example: GoldenExample) -> list[dict[str, object]]:
+def make_example(kind: Kind, manifest: Manifest, assets: Any, example: GoldenExample) -> Example:
+    """What a golden example shows of the service."""
+    body = _read_body(example)
+    request = orjson.loads(body.content) if body.media_type == "application/json" else None
+    if not isinstance(kind, GeneratingKind):
+        answer = {"model": manifest.kind, "version": str(manifest.version), "predictions": example.predictions}
+        return Example(request, {"application/json": answer})
+    content = kind.parse(body, Settings.model_construct())
+    predictions: Any = example.predictions
+    answers: dict[str, object] = {}
+    for name, make_encoder in kind.ENCODERS.items():
+        encoder = make_encoder(content, assets)
+        encoded = encoder.begin() + encoder.feed(predictions) + encoder.finish()
+        answers[name] = orjson.loads(encoded) if name == "application/json" else encoded.decode()
+    return Example(request, answers)
+
+
+def _read_body(example: GoldenExample) -> Body:
     content_type = example.request.content_type.encode()
-    body = Body(media_type(content_type), content_type, base64.b64decode(example.request.body, validate=True))
+    return Body(media_type(content_type), content_type, base64.b64decode(example.request.body, validate=True))
+
+
+def _answer(
+    kind: Kind, assets: Any, session: Session, example: GoldenExample
+) -> tuple[list[Item], list[dict[str, Any]]]:
     query = read_query(kind.Query, urlencode(example.request.query).encode())
     # The limits that are set here and now are none of the model's business, so the defaults hold.
     settings = Settings.model_construct()
-    rows = list(kind.preprocess(kind.parse(body, settings), query, manifest, settings))
-    predictions = []
-    for start in range(0, len(rows), session.max_rows):
-        outputs = session.run(rows[start : start + session.max_rows])
-        predictions += [kind.postprocess(row, query, manifest) for row in outputs]
-    return predictions
+    items = list(kind.preprocess(kind.parse(_read_body(example), settings), query, assets, settings))
+    rows: list[Row] = []
+    for start in range(0, len(items), session.max_rows):
+        rows += session.run([item.row for item in items[start : start + session.max_rows]])
+    predictions = [kind.postprocess(row, item.facts, query, assets) for row, item in zip(rows, items, strict=True)]
+    return items, predictions
 
 
 def _find_difference(where: str, found: object, expected: object, tolerance: float) -> str | None:

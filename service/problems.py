@@ -7,16 +7,20 @@ from pydantic import ValidationError
 
 from service.errors import Problem
 
-_MAX_PROBLEMS = 20
+MAX_PROBLEMS = 20
 _MAX_VALUE_CHARACTERS = 60
 
 
 def list_problems(error: ValidationError, root: str) -> list[Problem]:
     """The first problems of ``error``, each with its place below ``root``: ``images[1]``, ``query.top_k``."""
+    problems = error.errors(include_url=False, include_context=False)
+    # pydantic leaves an item that is at fault out of its list, and then finds the list too short.
+    at_fault = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
     return [
         (_locate(problem["loc"], root), _describe(problem["type"], problem["msg"], problem["input"]))
-        for problem in error.errors(include_url=False, include_context=False)[:_MAX_PROBLEMS]
-    ]
+        for problem in problems
+        if not (problem["type"] == "too_short" and problem["loc"] in at_fault)
+    ][:MAX_PROBLEMS]
 
 
 def _locate(path: tuple[int | str, ...], root: str) -> str:
@@ -31,7 +35,14 @@ def _describe(kind: str, message: str, value: object) -> str:
         return "unknown, expected no such field"
     if kind == "missing":
         return "missing"
-    text = orjson.dumps(value, default=str).decode()
+    text = _write(value)
     shown = text if len(text) <= _MAX_VALUE_CHARACTERS else text[:_MAX_VALUE_CHARACTERS] + "…"
     message = re.sub(r"^(Value error, |Input )", "", message)
     return f"{shown} {message}" if message.startswith(("should", "is")) else f"{shown}: {message}"
+
+
+def _write(value: object) -> str:
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except orjson.JSONEncodeError:  # nested more deeply than it can be written, though it could be read
+        return "…"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import orjson
 
@@ -16,9 +17,13 @@ from service.batching import Batcher, BatchRun
 from service.bodies import Body
 from service.config import Settings
 from service.errors import DeadlineError
+from service.exchange import JSON, Answer
+from service.explanations import Explainer
 from service.forecast import Forecast
-from service.golden import replay_golden
-from service.kinds import KINDS
+from service.generation import Generation
+from service.golden import make_example, replay_golden
+from service.items import Item
+from service.kinds import KINDS, ExplainingKind, GeneratingKind
 from service.metrics import Metrics
 from service.providers import Provider
 from service.queries import Query
@@ -31,6 +36,7 @@ INLINE_SECONDS = 0.001
 # Bodies above this size are parsed and decoded off the event loop, whatever is in them.
 _QUICK_BODY_BYTES = 65_536
 _WARM_RUNS = 3
+_WARM_SECONDS = 0.05  # the runs of a batch size end when they have taken this long
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +73,15 @@ class Model:
         self._metrics = metrics
         self._preparers = preparers
         self._version = str(manifest.version)
-        self.kind.check(manifest)
+        self._assets = self.kind.load(folder, manifest)
         self._session = Session(folder, manifest, provider, settings.intra_op_threads, settings.max_batch_rows)
         seconds = _warm(folder, self._session)
         golden = load_golden(folder)
-        replay_golden(folder, golden, self.kind, manifest, self._session)
-        self.example_predictions = golden.examples[0].predictions
-        self._runner = None if seconds[1] < INLINE_SECONDS else ThreadPoolExecutor(1, f"{manifest.kind}-run")
+        items = replay_golden(folder, golden, self.kind, self._assets, self._session)
+        self.example = make_example(self.kind, manifest, self._assets, golden.examples[0])
+        # What is generated comes in full batches, while others ask for single rows.
+        usual = seconds[self._session.buckets[-1] if isinstance(self.kind, GeneratingKind) else 1]
+        self._runner = None if usual < INLINE_SECONDS else ThreadPoolExecutor(1, f"{manifest.kind}-run")
         self.batcher: Batcher[Row, Row] = Batcher(
             self._session.run,
             max_batch_rows=settings.max_batch_rows,
@@ -82,6 +90,11 @@ class Model:
             executor=self._runner,
             observe=self._observe,
         )
+        self._generation = self._explainer = None
+        if isinstance(self.kind, GeneratingKind):
+            self._generation = Generation(self.kind, manifest, self._assets, self.batcher, settings, metrics)
+        if isinstance(self.kind, ExplainingKind):
+            self._explainer = Explainer(folder, manifest, self.kind, self._assets, settings, items[0])
         largest = self._session.buckets[-1]
         logger.info(
             "loaded %s version %d on %s: %.3f ms for one row, %.3f ms for %d, run %s",
@@ -94,40 +107,53 @@ class Model:
             "on the event loop" if self._runner is None else "in a thread",
         )
 
-    async def predict(self, body: Body, query: Query, deadline: float) -> bytes:
-        """The answer to one request, as JSON.
+    async def answer(self, body: Body, query: Query, accept: bytes, deadline: float) -> Answer:
+        """The answer to one request.
 
         Args:
             body: the request's body.
             query: the request's query, as the kind's ``Query``.
+            accept: the request's Accept header, which counts where the kind has several forms of answer.
             deadline: when the answer is of no use any more, in the time of ``time.perf_counter``.
 
         Raises:
             RequestError: the request cannot be answered; it says why.
         """
-        rows = await self._prepare(body, query, deadline)
-        outputs = await self.batcher.submit(rows, deadline)
+        if self._generation is not None:
+            return await self._generation.answer(body, query, accept, deadline)
+        return Answer(200, JSON, await self._predict(body, query, deadline))
+
+    async def _predict(self, body: Body, query: Query, deadline: float) -> bytes:
+        """The predictions for everything in a request, as JSON."""
+        content, items = await self._prepare(body, query, deadline)
+        outputs = await self.batcher.submit([item.row for item in items], deadline)
         began = time.perf_counter()
-        manifest = self.manifest
-        predictions = [self.kind.postprocess(row, query, manifest) for row in outputs]
+        manifest, assets, postprocess = self.manifest, self._assets, self.kind.postprocess
+        predictions = [postprocess(row, item.facts, query, assets) for row, item in zip(outputs, items, strict=True)]
+        if self._explainer is not None and self._explainer.is_wanted(content):
+            explanations = await self._explainer.explain(items, deadline)
+            predictions = [{**pair[0], **pair[1]} for pair in zip(predictions, explanations, strict=True)]
+            began = time.perf_counter()
         answer = orjson.dumps({"model": manifest.kind, "version": self._version, "predictions": predictions})
         self._metrics.postprocess(manifest.kind, self._version, time.perf_counter() - began)
         return answer
 
     def close(self) -> None:
-        """Let the thread that runs the graph go, once it is done."""
+        """Let the threads that run the graph go, once they are done."""
         if self._runner is not None:
             self._runner.shutdown(wait=False, cancel_futures=True)
+        if self._explainer is not None:
+            self._explainer.close()
 
-    async def _prepare(self, body: Body, query: Query, deadline: float) -> list[Row]:
-        """The rows of a request, on the event loop where that is over soon."""
+    async def _prepare(self, body: Body, query: Query, deadline: float) -> tuple[Any, list[Item]]:
+        """The content of a request and its items, on the event loop where that is over soon."""
         began = time.perf_counter()
         if len(body.content) <= _QUICK_BODY_BYTES:
             content = self.kind.parse(body, self._settings)
             if self.kind.is_quick(content):
-                rows = list(self.kind.preprocess(content, query, self.manifest, self._settings))
+                items = list(self.kind.preprocess(content, query, self._assets, self._settings))
                 self._metrics.preprocess(self.manifest.kind, self._version, time.perf_counter() - began)
-                return rows
+                return content, items
         given_up = Event()
         loop = asyncio.get_running_loop()
         try:
@@ -136,17 +162,17 @@ class Model:
             given_up.set()
             raise
 
-    def _prepare_slowly(self, body: Body, query: Query, deadline: float, given_up: Event) -> list[Row]:
-        """The rows of a request, in a thread: ends after the item at which nobody waits for them any more."""
+    def _prepare_slowly(self, body: Body, query: Query, deadline: float, given_up: Event) -> tuple[Any, list[Item]]:
+        """As _prepare, in a thread: ends after the item at which nobody waits for them any more."""
         began = time.perf_counter()
-        rows: list[Row] = []
+        items: list[Item] = []
         _check_wanted(deadline, given_up)
         content = self.kind.parse(body, self._settings)
-        for row in self.kind.preprocess(content, query, self.manifest, self._settings):
-            rows.append(row)
+        for item in self.kind.preprocess(content, query, self._assets, self._settings):
+            items.append(item)
             _check_wanted(deadline, given_up)
         self._metrics.preprocess(self.manifest.kind, self._version, time.perf_counter() - began)
-        return rows
+        return content, items
 
     def _observe(self, run: BatchRun) -> None:
         self._metrics.batch(self.manifest.kind, self._version, run.rows, run.queue_seconds, run.run_seconds)
@@ -168,6 +194,8 @@ def _warm(folder: Path, session: Session) -> Mapping[int, float]:
                 began = time.perf_counter()
                 session.run([row] * rows)
                 times.append(time.perf_counter() - began)
+                if sum(times) > _WARM_SECONDS:
+                    break
             seconds[rows] = min(times)
     except GRAPH_ERRORS as error:
         raise ArtifactError(f"{folder}: the graph cannot be run: {error}") from error

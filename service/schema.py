@@ -19,14 +19,14 @@ from service.errors import (
     UnprocessableError,
     UnsupportedMediaTypeError,
 )
-from service.kinds import KINDS, Kind
+from service.kinds import KINDS, GeneratingKind, Kind, ModelKind
 from service.queries import Query
 from service.runtime import Model
 
 Schema = dict[str, Any]
 
 _COMPONENTS: Final = "#/components/schemas/{model}"
-_REQUEST_ID: Final[Schema] = {
+REQUEST_ID: Final[Schema] = {
     "name": "X-Request-Id",
     "in": "header",
     "description": "Comes back with the answer and stands in the log; one is made if there is none.",
@@ -53,7 +53,7 @@ def describe_service(models: Iterable[Model]) -> Schema:
     loaded = {model.manifest.kind: model for model in models}
     components: dict[str, Schema] = {}
     for document in (Problem, Models, Manifest):
-        _add(document, components)
+        add_component(document, components)
     paths = {kind.ROUTE: _prediction(name, kind, loaded.get(name), components) for name, kind in KINDS.items()}
     return {
         "openapi": "3.1.0",
@@ -74,26 +74,40 @@ def describe_service(models: Iterable[Model]) -> Schema:
 def _prediction(name: str, kind: Kind, model: Model | None, components: dict[str, Schema]) -> Schema:
     # Every kind has a Request and a Response, so their names carry the kind's.
     prefix = name.title().replace("_", "")
-    content: Schema = {"schema": _add(kind.Response, components, prefix)}
+    response = add_component(kind.Response, components, prefix)
+    request = add_component(kind.Request, components, prefix)
+    if model is not None and isinstance(kind, ModelKind):
+        for document, fields in kind.describe(model.manifest).items():
+            for field, schema in fields.items():
+                properties = components[prefix + document]["properties"]
+                properties[field] = {**_keep_texts(properties[field]), **schema}
+    bodies: dict[str, Schema] = {media_type: {"schema": schema} for media_type, schema in kind.MEDIA_TYPES.items()}
+    bodies["application/json"] = {"schema": request}
+    answers: dict[str, Schema] = {"application/json": {"schema": response}}
+    if isinstance(kind, GeneratingKind):
+        text: Schema = {"type": "string"}
+        answers = {media_type: answers.get(media_type, {"schema": text}) for media_type in kind.ENCODERS}
     if model is not None:
-        content["example"] = {
-            "model": name,
-            "version": str(model.manifest.version),
-            "predictions": list(model.example_predictions),
-        }
-    bodies = {media_type: {"schema": schema} for media_type, schema in kind.MEDIA_TYPES.items()}
-    bodies["application/json"] = {"schema": _add(kind.Request, components, prefix)}
+        for media_type, answer in model.example.answers.items():
+            answers[media_type]["example"] = answer
+        if model.example.request is not None:
+            bodies["application/json"]["example"] = model.example.request
     return {
         "post": {
             "tags": ["predictions"],
             "operationId": name,
             "summary": _first_line(kind.__doc__),
             "description": model.manifest.description if model is not None else "No version of this model is loaded.",
-            "parameters": [*_query_parameters(kind.Query), _REQUEST_ID],
+            "parameters": [*_query_parameters(kind.Query), REQUEST_ID],
             "requestBody": {"required": True, "content": bodies},
-            "responses": _responses({"application/json": content}, _PREDICTION_ERRORS),
+            "responses": describe_responses(answers, _PREDICTION_ERRORS),
         }
     }
+
+
+def _keep_texts(schema: Schema) -> Schema:
+    """What a field's own schema says in words, which holds for every model."""
+    return {key: schema[key] for key in ("description", "default") if key in schema}
 
 
 def _query_parameters(query: type[Query]) -> list[Schema]:
@@ -110,8 +124,10 @@ def _model_paths() -> Schema:
     models, manifest = _refer("Models"), _refer("Manifest")
     errors = (NotFoundError, OverloadedError)
     return {
-        "/models": _get("models", "list_models", "Every kind: versions, state, metrics", models),
-        "/models/{kind}": _get("models", "get_model", "The default version's manifest", manifest, errors, [kind]),
+        "/models": describe_reading("models", "list_models", "Every kind: versions, state, metrics", models),
+        "/models/{kind}": describe_reading(
+            "models", "get_model", "The default version's manifest", manifest, errors, [kind]
+        ),
     }
 
 
@@ -120,15 +136,17 @@ def _operation_paths() -> Schema:
     page = {"text/html": {"schema": {"type": "string"}}}
     document = {"application/json": {"schema": {"type": "object"}}}
     return {
-        "/livez": _get("operations", "get_liveness", "Whether the process answers", text),
-        "/readyz": _get("operations", "get_readiness", "Whether all models are loaded", text, (OverloadedError,)),
-        "/metrics": _get("operations", "get_metrics", "Metrics in Prometheus' text format", text),
-        "/docs.json": _get("operations", "get_description", "This description", document),
-        "/": _get("operations", "get_page", "This description as a page", page),
+        "/livez": describe_reading("operations", "get_liveness", "Whether the process answers", text),
+        "/readyz": describe_reading(
+            "operations", "get_readiness", "Whether all models are loaded", text, (OverloadedError,)
+        ),
+        "/metrics": describe_reading("operations", "get_metrics", "Metrics in Prometheus' text format", text),
+        "/docs.json": describe_reading("operations", "get_description", "This description", document),
+        "/": describe_reading("operations", "get_page", "This description as a page", page),
     }
 
 
-def _get(
+def describe_reading(
     tag: str,
     operation: str,
     summary: str,
@@ -136,18 +154,20 @@ def _get(
     errors: Sequence[type[RequestError]] = (),
     parameters: Sequence[Schema] = (),
 ) -> Schema:
+    """A route that can only be read, as a path of the description."""
     return {
         "get": {
             "tags": [tag],
             "operationId": operation,
             "summary": summary,
-            "parameters": [*parameters, _REQUEST_ID],
-            "responses": _responses(content, (*errors, MethodNotAllowedError)),
+            "parameters": [*parameters, REQUEST_ID],
+            "responses": describe_responses(content, (*errors, MethodNotAllowedError)),
         }
     }
 
 
-def _responses(content: Schema, errors: Sequence[type[RequestError]]) -> Schema:
+def describe_responses(content: Schema, errors: Sequence[type[RequestError]]) -> Schema:
+    """The answers of an operation: one with ``content``, and one for each of ``errors``."""
     headers = {"X-Request-Id": {"schema": {"type": "string"}}}
     problem = {"application/problem+json": {"schema": {"$ref": _COMPONENTS.format(model="Problem")}}}
     responses: Schema = {"200": {"description": "The answer.", "headers": headers, "content": content}}
@@ -160,7 +180,7 @@ def _responses(content: Schema, errors: Sequence[type[RequestError]]) -> Schema:
     return responses
 
 
-def _add(model: type[BaseModel], components: dict[str, Schema], prefix: str = "") -> Schema:
+def add_component(model: type[BaseModel], components: dict[str, Schema], prefix: str = "") -> Schema:
     """Put the schema of ``model`` and all that it refers to into ``components``; returns a reference to it."""
     template = _COMPONENTS.format(model=prefix + "{model}")
     schema = model.model_json_schema(ref_template=template, mode="serialization")

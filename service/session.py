@@ -1,6 +1,6 @@
 """A model's graph on one of ONNX Runtime's execution providers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from models.manifest import GRAPH_FILE, DType, Manifest, TensorSpec, verify_grap
 from service.providers import PROVIDERS, Provider, ProviderError
 
 Row = tuple[NDArray[Any], ...]  # one array for each input or output of the graph, without the batch dimension
+Evaluate = Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]  # inputs to outputs, (rows, ...) each
 
 _DTYPES: Final[Mapping[str, DType]] = {
     "tensor(bool)": "bool",
@@ -41,6 +42,8 @@ GRAPH_ERRORS = (
 class Session:
     """A version's graph, loaded and found to be what its manifest says, with room for one batch.
 
+    Texts are ``str`` in arrays of objects. A row of a tensor without further dimensions is a scalar.
+
     Args:
         folder: the version's folder.
         manifest: its manifest.
@@ -63,32 +66,41 @@ class Session:
         verify_graph(folder, manifest, self._inputs, self._outputs)
         self.max_rows = max_batch_rows
         self.buckets = buckets(max_batch_rows)
-        self._buffers = [np.zeros((max_batch_rows, *_row_shape(graph, t)), t.dtype) for t in self._inputs]
+        self._buffers = [_blank(graph, tensor, max_batch_rows) for tensor in self._inputs]
         self._names = [tensor.name for tensor in self._inputs]
         self._output_names = [tensor.name for tensor in self._outputs]
-        self._bindings = {} if provider == "cpu" else {rows: self._bind(graph, rows) for rows in self.buckets}
+        self._pads = provider != "cpu"
+        # Text has no place on a device.
+        has_texts = any(tensor.dtype == "string" for tensor in (*self._inputs, *self._outputs))
+        bound = self.buckets if self._pads and not has_texts else ()
+        self._bindings = {rows: self._bind(graph, rows) for rows in bound}
 
     def run(self, rows: Sequence[Row]) -> list[Row]:
         """The graph's outputs for each of ``rows``, in order. Not for two threads at a time."""
         for position, buffer in enumerate(self._buffers):
             for index, row in enumerate(rows):
                 buffer[index] = row[position]
-        outputs = self._run_bound(len(rows)) if self._bindings else self._run_plain(len(rows))
+        outputs = self._run_padded(len(rows)) if self._pads else self._run_plain(len(rows))
         return list(zip(*outputs, strict=True))
 
-    def example(self) -> Row:
-        """A row of zeros: what warming runs."""
-        return tuple(np.zeros_like(buffer[0]) for buffer in self._buffers)
-
-    def _run_plain(self, rows: int) -> list[NDArray[Any]]:
-        inputs = {name: buffer[:rows] for name, buffer in zip(self._names, self._buffers, strict=True)}
-        outputs: list[NDArray[Any]] = self._session.run(self._output_names, inputs)
+    def evaluate(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """The graph's outputs for whole inputs, (rows, ...) each. For any thread, at any time."""
+        outputs: list[NDArray[Any]] = self._session.run(self._output_names, dict(zip(self._names, inputs, strict=True)))
         return outputs
 
-    def _run_bound(self, rows: int) -> list[NDArray[Any]]:
+    def example(self) -> Row:
+        """A row of zeros and of empty texts: what warming runs."""
+        return tuple(np.full_like(buffer[0], "" if buffer.dtype == object else 0) for buffer in self._buffers)
+
+    def _run_plain(self, rows: int) -> list[NDArray[Any]]:
+        return self.evaluate([buffer[:rows] for buffer in self._buffers])
+
+    def _run_padded(self, rows: int) -> list[NDArray[Any]]:
         # cuDNN searches its algorithm anew for every shape, so only the warmed shapes are run: the rest of the
         # bucket holds what stood there before, and its results are not read.
         bucket = next(bucket for bucket in self.buckets if bucket >= rows)
+        if not self._bindings:
+            return [output[:rows] for output in self._run_plain(bucket)]
         binding, inputs, outputs = self._bindings[bucket]
         for tensor, buffer in zip(inputs, self._buffers, strict=True):
             tensor.update_inplace(buffer[:bucket])
@@ -149,12 +161,18 @@ def _spec(graph: Path, tensor: Any) -> TensorSpec:
 
 
 def _row_shape(graph: Path, tensor: TensorSpec) -> tuple[int, ...]:
-    """The shape of one row, which must be numbers of one fixed shape: memory is set aside for it."""
+    """The shape of one row, which must be fixed: memory is set aside for it."""
     sizes = tuple(size for size in tensor.shape[1:] if isinstance(size, int))
-    if tensor.dtype == "string" or len(sizes) != len(tensor.shape) - 1:
+    if len(sizes) != len(tensor.shape) - 1:
         found = f"{tensor.dtype}{list(tensor.shape)}"
-        raise ArtifactError(f"{graph}: '{tensor.name}' is {found}, expected numbers and a fixed size but for the batch")
+        raise ArtifactError(f"{graph}: '{tensor.name}' is {found}, expected a fixed size but for the batch")
     return sizes
+
+
+def _blank(graph: Path, tensor: TensorSpec, rows: int) -> NDArray[Any]:
+    """Zeros or empty texts, (rows, ...)."""
+    shape = (rows, *_row_shape(graph, tensor))
+    return np.full(shape, "", object) if tensor.dtype == "string" else np.zeros(shape, tensor.dtype)
 
 
 def _on_device(graph: Path, tensor: TensorSpec, rows: int) -> Any:

@@ -33,11 +33,14 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
 
     @contextmanager
     def start(
-        python: Path = Path(sys.executable), folder: Path = ROOT, environment: Mapping[str, str] | None = None
+        python: Path = Path(sys.executable),
+        folder: Path = ROOT,
+        environment: Mapping[str, str] | None = None,
+        service: str = "service.app:ModelService",
     ) -> Iterator[str]:
         home = tmp_path_factory.mktemp("service")
         port = free_port()
-        command = [str(python), "-m", "bentoml", "serve", "service.app:ModelService"]
+        command = [str(python), "-m", "bentoml", "serve", service]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         variables = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **(environment or {})}
         log = home / "log"

@@ -20,7 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 from sklearn.model_selection import train_test_split
 
-from models.columns import MISSING, Column, TablePreprocessing, ValueProblem, read_value
+from models.columns import MISSING, Column, TablePreprocessing, ValueProblem, read_value, write_number, write_text
 from training.errors import DataError, SettingError
 from training.leaks import find_leaks
 from training.records import Texts, find_telco, read_records
@@ -174,20 +174,6 @@ def describe_table(table: Table) -> str:
         *(f"  {name}: dropped, {reason}" for name, reason in facts.dropped.items()),
     ]
     return "\n".join(lines)
-
-
-def write_number(column: Column, value: float) -> JsonValue:
-    """What ``read_value`` reads as ``value``: a number of as many decimals as the column has, a day, or null."""
-    if math.isnan(value):
-        return None
-    if column.type == "date":
-        return (date(1970, 1, 1) + timedelta(days=round(value))).isoformat()
-    return round(value, column.decimals) if column.decimals else round(value)
-
-
-def write_text(text: str) -> JsonValue:
-    """What ``read_value`` reads as ``text``: itself, a number where it is how JSON writes one, or null."""
-    return int(text) if text.isdecimal() and str(int(text)) == text else text or None
 
 
 def split_names(names: str) -> list[str]:

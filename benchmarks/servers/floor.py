@@ -1,26 +1,38 @@
-"""The floor: a bare ASGI application that reads the body and answers fixed bytes, as many as a real answer has."""
+"""The floor: a bare ASGI application that reads the body and answers with fixed bytes, those of a real answer.
 
-import json
+The path says which: ``/<name of a file in the folder of answers>``.
+"""
+
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
-from benchmarks.servers.model import Model
+ANSWERS_VARIABLE = "BENCHMARK_ANSWERS"
 
 Message = MutableMapping[str, Any]
 
-model = Model.from_environment()
-TOP = [{"label": label, "probability": 0.12345678} for label in model.labels[:5]]
-ANSWER = json.dumps({"predictions": [{**TOP[0], "top": TOP}]}).encode()
-HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(ANSWER)).encode())]
+
+def _load() -> dict[str, tuple[bytes, list[tuple[bytes, bytes]]]]:
+    answers = {}
+    for path in Path(os.environ.get(ANSWERS_VARIABLE, os.devnull)).glob("*"):
+        content = path.read_bytes()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+        answers[f"/{path.name}"] = content, headers
+    return answers
+
+
+_ANSWERS = _load()
 
 
 async def app(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Answer every HTTP request alike."""
+    """Answer every HTTP request to the same path alike."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body", False):
         pass
-    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-    await send({"type": "http.response.body", "body": ANSWER})
+    content, headers = _ANSWERS[scope["path"]]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

@@ -2,6 +2,7 @@
 
 import binascii
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from service.bodies import Body, read_json
 from service.config import Settings
 from service.errors import Problem, UnprocessableError
 from service.images import decode_image, decodes_quickly
+from service.items import Item
 from service.multipart import read_parts
 from service.queries import Query as CommonQuery
 from service.session import Row
@@ -113,8 +115,12 @@ MEDIA_TYPES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-def check(manifest: Manifest) -> None:
-    """Raise ManifestError where the manifest's tensors are not pixels in and one probability for each label out."""
+def load(_: Path, manifest: Manifest) -> Manifest:
+    """The manifest, which says all that there is to know.
+
+    Raises:
+        ManifestError: its tensors are not pixels in and one probability for each label out.
+    """
     pixels = manifest.preprocessing
     if not isinstance(pixels, ImagePreprocessing):
         raise ManifestError(f"manifest.json: preprocessing: its type is '{pixels.type}', expected 'image'")
@@ -127,6 +133,7 @@ def check(manifest: Manifest) -> None:
         found = [(tensor.dtype, tensor.shape) for tensor in tensors]
         if found != [expected]:
             raise ManifestError(f"manifest.json: {field}: {found}, expected [{expected}] by preprocessing and labels")
+    return manifest
 
 
 def parse(body: Body, settings: Settings) -> Images:
@@ -148,7 +155,7 @@ def is_quick(images: Images) -> bool:
     return len(images) == 1 and decodes_quickly(images[0])
 
 
-def preprocess(images: Images, query: Query, manifest: Manifest, settings: Settings) -> Iterator[Row]:
+def preprocess(images: Images, query: Query, manifest: Manifest, settings: Settings) -> Iterator[Item]:
     """Decode each image and fit it to what the network reads: (height, width, channels) uint8.
 
     Raises:
@@ -157,7 +164,7 @@ def preprocess(images: Images, query: Query, manifest: Manifest, settings: Setti
     if query.top_k is not None and query.top_k > len(manifest.labels):
         raise UnprocessableError([("query.top_k", f"{query.top_k}, expected 1 to {len(manifest.labels)}")])
     target = manifest.preprocessing
-    assert isinstance(target, ImagePreprocessing)  # noqa: S101  # by check
+    assert isinstance(target, ImagePreprocessing)  # noqa: S101  # by load
     # A JPEG that its decoder has shrunk no further than this gives the same pixels within 3 of 255 levels.
     at_least = (16 * target.height, 16 * target.width)
     problems: list[Problem] = []
@@ -167,12 +174,12 @@ def preprocess(images: Images, query: Query, manifest: Manifest, settings: Setti
         except UnprocessableError as error:
             problems.extend(error.problems)
         else:
-            yield (fit_image(pixels, target),)
+            yield Item((fit_image(pixels, target),))
     if problems:
         raise UnprocessableError(problems)
 
 
-def postprocess(row: Row, query: Query, manifest: Manifest) -> dict[str, object]:
+def postprocess(row: Row, _: None, query: Query, manifest: Manifest) -> dict[str, object]:
     """Name the most probable labels of one image's probabilities, (classes,) float32."""
     labels = manifest.labels
     top_k = min(query.top_k or DEFAULT_TOP_K, len(labels))

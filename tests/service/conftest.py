@@ -8,6 +8,7 @@ import pytest
 
 from service.providers import has_gpu
 from tests.conftest import Serve
+from tests.table_versions import add_generator, add_predictor
 from tests.versions import add_version
 
 
@@ -52,3 +53,26 @@ def gpu() -> None:
     """Skip the test where there is no GPU."""
     if not has_gpu():
         pytest.skip("there is no CUDA device")
+
+
+@pytest.fixture(scope="session")
+def table_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with one version of each kind on tables."""
+    root = tmp_path_factory.mktemp("tables")
+    add_predictor(root)
+    add_generator(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def table_server(serve: Serve, table_models: Path) -> Iterator[str]:
+    """The address of a server of those models."""
+    with serve(environment={"MODELYARD_MODELS": str(table_models), "MODELYARD_LOG_LEVEL": "WARNING"}) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def table_client(table_server: str) -> Iterator[httpx.Client]:
+    """A client of that server."""
+    with httpx.Client(base_url=table_server, timeout=60) as client:
+        yield client

@@ -150,7 +150,7 @@ def test_a_kind_that_nobody_knows_is_named_and_left_alone(tmp_path: Path, caplog
     add_version(tmp_path)
     (tmp_path / "crystal_ball" / "1").mkdir(parents=True)
     load(tmp_path)
-    assert "crystal_ball: no such kind of model, expected one of image_classifier" in caplog.text
+    assert "crystal_ball: no such kind of model, expected one of churn, image_classifier, " in caplog.text
 
 
 def test_before_the_models_are_loaded_requests_are_asked_to_come_again(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from service import VERSION
 from tests.conftest import ROOT
 from tests.service.test_classify import PNG
+from tests.table_versions import TABLE
 
 Description = dict[str, Any]
 
@@ -49,6 +50,8 @@ def test_every_reference_leads_somewhere(description: Description) -> None:
 def test_every_route_is_described(description: Description) -> None:
     assert set(description["paths"]) == {
         "/classify",
+        "/predict-churn",
+        "/generate-profiles",
         "/models",
         "/models/{kind}",
         "/livez",
@@ -56,6 +59,16 @@ def test_every_route_is_described(description: Description) -> None:
         "/metrics",
         "/docs.json",
         "/",
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/{model}",
+        "/v2/models/{model}/ready",
+        "/v2/models/{model}/infer",
+        "/v2/models/{model}/versions/{version}",
+        "/v2/models/{model}/versions/{version}/ready",
+        "/v2/models/{model}/versions/{version}/infer",
+        "/v2/repository/index",
     }
 
 
@@ -78,7 +91,7 @@ def test_every_operation_says_what_it_answers(description: Description) -> None:
 def test_every_route_that_can_be_read_is_there(description: Description, client: httpx.Client) -> None:
     for path, operations in description["paths"].items():
         if "get" in operations:
-            answer = client.get(path.replace("{kind}", "image_classifier"))
+            answer = client.get(path.format(kind="image_classifier", model="image_classifier", version="1"))
             assert answer.status_code == 200
             assert answer.headers["content-type"].split(";")[0] in operations["get"]["responses"]["200"]["content"]
 
@@ -110,3 +123,83 @@ def test_the_example_request_is_answered(description: Description, client: httpx
 
 def test_the_description_holds_nothing_of_the_server(description: Description, models: Path) -> None:
     assert str(models) not in str(description)
+
+
+@pytest.fixture(scope="module")
+def table_description(table_client: httpx.Client) -> Description:
+    content: Description = table_client.get("/docs.json").json()
+    return content
+
+
+def find_schema(description: Description, schema: Description, *path: str) -> Description:
+    """What ``path`` leads to, by members and references."""
+    for name in path:
+        if "$ref" in schema:
+            schema = description["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        schema = schema[name]
+    return schema
+
+
+def body_of(operation: Description) -> Description:
+    content: Description = operation["requestBody"]["content"]["application/json"]
+    return content
+
+
+def answers_of(operation: Description) -> Description:
+    content: Description = operation["responses"]["200"]["content"]
+    return content
+
+
+def test_a_customer_has_the_columns_of_the_model_that_serves(table_description: Description) -> None:
+    operation = table_description["paths"]["/predict-churn"]["post"]
+    row = find_schema(table_description, body_of(operation)["schema"], "properties", "customers", "items")
+    assert row["required"] == [column.name for column in TABLE.columns]
+    assert set(row["properties"]) == {*row["required"], "name", "left", "country"}
+    assert row["additionalProperties"] is False
+    properties = row["properties"]
+    assert properties["plan"] == {"enum": ["monthly", "yearly", 'two, "years"', None]}
+    assert properties["senior"] == {"enum": [0, 1, None]}
+    assert properties["city"]["examples"] == ["Ulm", "Köln", 7]
+    assert properties["age"]["type"] == ["number", "null"]
+    assert properties["age"]["description"] == "Seen in training: 18 to 90."
+    assert properties["since"]["format"] == "date"
+    assert "always the same" in properties["country"]["description"]
+
+
+def test_a_profile_has_the_columns_of_the_model_that_serves(table_description: Description) -> None:
+    operation = table_description["paths"]["/generate-profiles"]["post"]
+    row = find_schema(
+        table_description, answers_of(operation)["application/json"]["schema"], "properties", "profiles", "items"
+    )
+    assert row["required"] == list(row["properties"]) == [*(column.name for column in TABLE.columns), "left"]
+    target = find_schema(table_description, body_of(operation)["schema"], "properties", "churn")
+    assert target["enum"] == ["stays", "goes", None]
+    assert target["description"]
+    assert set(answers_of(operation)) == {"application/json", "text/csv"}
+
+
+@pytest.mark.parametrize("path", ["/predict-churn", "/generate-profiles"])
+def test_the_examples_of_tables_are_real_requests_with_their_answers(
+    table_description: Description, table_client: httpx.Client, path: str
+) -> None:
+    operation = table_description["paths"][path]["post"]
+    for media_type, content in answers_of(operation).items():
+        answer = table_client.post(path, json=body_of(operation)["example"], headers={"accept": media_type})
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].split(";")[0] == media_type
+        if media_type == "application/json":
+            assert answer.json().keys() == content["example"].keys()
+        else:
+            assert answer.text == content["example"]
+
+
+def test_every_reference_of_tables_leads_somewhere(table_description: Description) -> None:
+    names = {reference.rpartition("/")[2] for reference in find_references(table_description)}
+    assert names <= set(table_description["components"]["schemas"])
+
+
+def test_without_a_model_its_route_is_described_all_the_same(description: Description) -> None:
+    for path in ("/predict-churn", "/generate-profiles"):
+        operation = description["paths"][path]["post"]
+        assert operation["description"] == "No version of this model is loaded."
+        assert "example" not in body_of(operation)

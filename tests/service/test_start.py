@@ -88,7 +88,8 @@ def test_a_refused_version_is_listed_with_its_reason(serve: Serve, tmp_path: Pat
     add_version(tmp_path / "models")
     add_version(tmp_path / "models", golden_shift=0.01)
     with serve(environment={"MODELYARD_MODELS": str(tmp_path / "models")}) as url:
-        kind = httpx.get(f"{url}/models").json()["models"][0]
+        kinds = httpx.get(f"{url}/models").json()["models"]
+        kind = next(kind for kind in kinds if kind["kind"] == "image_classifier")
         assert kind["default_version"] == "1"
         assert [version["state"] for version in kind["versions"]] == ["ready", "refused"]
         assert kind["versions"][1]["reason"].startswith("image_classifier/2/golden.json: examples[0]")

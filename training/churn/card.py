@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.columns import Column, TablePreprocessing
+from models.columns import Column, TablePreprocessing, write_number
 from models.manifest import CARD_FILE, Decision, Manifest
 from training.churn.evaluate import measure_calibration
 from training.churn.importance import Effect
@@ -23,7 +23,6 @@ from training.churn.pictures import (
     draw_threshold,
 )
 from training.churn.report import Report
-from training.table import write_number
 
 if TYPE_CHECKING:
     from training.churn.train import Config

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shlex
 import sys
 import tempfile
 from dataclasses import asdict
@@ -25,6 +24,7 @@ from training.churn.graph import check_raw_parity, export_served
 from training.churn.importance import measure_effects, measure_importances
 from training.churn.model import ChurnNetwork, ServedNetwork
 from training.churn.report import DECIMALS, Report
+from training.command import reproducing_command
 from training.export import publish, tensor_specs
 from training.hardware import describe_hardware, library_versions
 from training.table import Table
@@ -110,8 +110,7 @@ def draw_background(table: Table, seed: int) -> NDArray[np.int64]:
 
 def _provenance(config: "Config", table: Table, seconds: float) -> Provenance:
     return Provenance(
-        # Resuming gives what the whole command gives.
-        command=shlex.join(["python", "-m", "training", *(part for part in sys.argv[1:] if part != "--resume")]),
+        command=reproducing_command(sys.argv[1:]),
         seed=config.seed,
         data=DataSource(
             name=table.name,

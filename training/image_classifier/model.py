@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -140,8 +139,7 @@ class ResidualNet(nn.Module):
     """Whitened 2x2 patches, three residual groups, max-pooling over what is left, one linear layer.
 
     The structure of the airbench nets (Jordan 2024, arXiv 2404.00498), narrowed to stay below three
-    million parameters: the first convolution is fixed to whiten patches of the training images. With
-    ``enlarged_side`` set, it enlarges images to that side first, so that its groups see more places.
+    million parameters: the first convolution is fixed to whiten patches of the training images.
     """
 
     def __init__(
@@ -166,7 +164,6 @@ class ResidualNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(widths[2], num_classes, bias=False)
         self.logit_scale = 1 / 9
-        self.enlarged_side = 0
 
     @torch.no_grad()
     def set_whitening(self, images: Tensor) -> None:
@@ -184,8 +181,6 @@ class ResidualNet(nn.Module):
         nn.init.zeros_(self.whiten.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.enlarged_side:
-            x = F.interpolate(x, size=(self.enlarged_side, self.enlarged_side), mode="bilinear", align_corners=False)
         x = self.groups(self.activation(self.whiten(x)))
         x = self.dropout(self.pool(x).flatten(1))
         return self.head(x) * self.logit_scale  # type: ignore[no-any-return]

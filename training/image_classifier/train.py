@@ -68,7 +68,6 @@ class Config:
     cut_out: int = setting(0, "blank a square of so many pixels", minimum=0)
     rotate: float = setting(0.0, "turn by up to so many degrees", minimum=0)
     refinement_fraction: float = setting(0.0, "the last share of the epochs, taught by the network itself", None, 0, 1)
-    refinement_size: int = setting(0, "refinement, resnet: enlarge the images to this side; 0: not", minimum=0)
     refinement_learning_rate: float = setting(0.5, "refinement: where it starts, as a share of the highest", minimum=0)
     refinement_weight: float = setting(0.7, "refinement: the share of the loss that the teacher decides", None, 0, 1)
     patience: int = setting(0, "stop after so many epochs without a better validation loss; 0: never", minimum=0)
@@ -85,7 +84,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 60, "dropout": 0.1, "translate": 1},
     "cnn": {"epochs": 60},
     "resnet": {
-        "epochs": 50,
+        "epochs": 52,
         "batch_size": 1000,
         "optimizer": "muon",
         "learning_rate": 0.14,
@@ -98,9 +97,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "translate": 4,
         "cut_out": 10,
         "validation_fraction": 0.02,
-        "refinement_fraction": 0.28,
-        "refinement_size": 36,
-        "refinement_weight": 0.0,
+        "refinement_fraction": 0.3,
     },
     "transfer": {"epochs": 20, "learning_rate": 1e-3, "batch_size": 64},
 }
@@ -131,13 +128,9 @@ class State:
         modules: dict[str, nn.Module] = {"network": self.network, "average": self.average, "best": self.best}
         return modules if self.teacher is None else modules | {"teacher": self.teacher}
 
-    def begin_refinement(self, config: "Config") -> None:
-        """From here on the best network so far, as it is now, teaches, and images are enlarged, as ``config`` asks."""
-        if config.refinement_weight:
-            self.teacher = copy.deepcopy(self.best).requires_grad_(False).eval()
-        for module in (self.network, self.average.module, self.best):
-            if isinstance(module, ResidualNet):
-                module.enlarged_side = config.refinement_size
+    def begin_refinement(self) -> None:
+        """From here on the best network so far, as it is now, teaches."""
+        self.teacher = copy.deepcopy(self.best).requires_grad_(False).eval()
 
 
 def run(config: Config, places: Places, *, resume: bool) -> Manifest | None:
@@ -192,7 +185,7 @@ def train(config: Config, state: State, data: ImageData, accelerator: Accelerato
         while state.epoch < config.epochs and not out_of_patience(config, state.history):
             began = time.monotonic()
             if state.epoch == config.first_epochs:
-                state.begin_refinement(config)
+                state.begin_refinement()
             train_loss, train_accuracy = train_epoch(config, state, network, data.train, accelerator, progress)
             loss, accuracy = evaluate(config, state.average.module, state, data.validation)
             if not config.patience or loss < min((past["validation_loss"] for past in state.history), default=math.inf):
@@ -376,6 +369,6 @@ def restore(state: State, config: Config, path: Path) -> None:
     if changed:
         raise SettingError(f"resume: '{path}' was made with other settings: {', '.join(changed)}")
     if facts["epoch"] > config.first_epochs:
-        state.begin_refinement(config)
+        state.begin_refinement()
     load_checkpoint(path, state.modules(), state.optimizers)
     state.epoch, state.seconds, state.history = facts["epoch"], facts["seconds"], facts["history"]

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from models.columns import Column
+from models.columns import Column, write_number
 from training.drawing import BLUE, GREY, open_figure, shorten
 from training.profile_generator.encoding import exact_numbers
 from training.profile_generator.evaluate import Associations
 from training.profile_generator.sampling import order_columns
-from training.table import Table, write_number
+from training.table import Table
 
 Floats = NDArray[np.float64]
 

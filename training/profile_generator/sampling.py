@@ -9,8 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from models.columns import TablePreprocessing
-from training.table import write_number, write_text
+from models.columns import TablePreprocessing, write_number, write_text
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]

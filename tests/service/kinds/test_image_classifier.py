@@ -1,11 +1,13 @@
 """The stages of the image classifier, each by itself."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from models.errors import ManifestError
 from models.manifest import Manifest
-from service.kinds.image_classifier import Query, check, postprocess
+from service.kinds.image_classifier import Query, load, postprocess
 from tests.versions import make_manifest
 
 
@@ -19,7 +21,7 @@ def manifest_of(classes: int) -> Manifest:
 @pytest.mark.parametrize("top_k", [None, 1, 2])
 def test_the_most_probable_labels_are_named_in_order(classes: int, top_k: int | None) -> None:
     probabilities = np.random.default_rng(classes).dirichlet(np.ones(classes)).astype(np.float32)
-    prediction = postprocess((probabilities,), Query(top_k=top_k), manifest_of(classes))
+    prediction = postprocess((probabilities,), None, Query(top_k=top_k), manifest_of(classes))
     ranked = np.argsort(-probabilities)[: top_k or min(5, classes)]
     expected = [{"label": f"label {i}", "probability": float(probabilities[i])} for i in ranked]
     assert prediction == {**expected[0], "top": expected}
@@ -28,7 +30,7 @@ def test_the_most_probable_labels_are_named_in_order(classes: int, top_k: int | 
 @pytest.mark.parametrize("classes", [10, 100])
 def test_of_equal_probabilities_the_first_label_is_named_first(classes: int) -> None:
     probabilities = np.full(classes, 1 / classes, np.float32)
-    top = postprocess((probabilities,), Query(top_k=3), manifest_of(classes))["top"]
+    top = postprocess((probabilities,), None, Query(top_k=3), manifest_of(classes))["top"]
     labels = [entry["label"] for entry in top]  # type: ignore[attr-defined]
     assert labels == sorted(labels, key=lambda label: int(label.split()[1]))
 
@@ -43,8 +45,9 @@ def test_of_equal_probabilities_the_first_label_is_named_first(classes: int) -> 
 )
 def test_a_manifest_of_another_kind_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ManifestError, match=r"manifest\.json: (inputs|outputs): "):
-        check(manifest_of(10).model_copy(update=change))
+        load(Path(), manifest_of(10).model_copy(update=change))
 
 
 def test_a_manifest_of_this_kind_is_taken() -> None:
-    check(manifest_of(10))
+    manifest = manifest_of(10)
+    assert load(Path(), manifest) is manifest

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import resnet18
@@ -38,14 +37,6 @@ def test_images_of_other_sizes_become_logits(side: int) -> None:
     for architecture in ("mlp", "cnn", "resnet"):
         network = build_network(config(architecture), (3, side, side), 5).eval()
         assert network(torch.zeros(2, 3, side, side)).shape == (2, 5)
-
-
-def test_a_net_that_enlarges_answers_as_for_an_enlarged_image() -> None:
-    network = ResidualNet(SHAPE, 10, "gelu", 0.0).eval()
-    images = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(0))
-    expected = network(F.interpolate(images, size=(36, 36), mode="bilinear"))
-    network.enlarged_side = 36
-    assert torch.equal(network(images), expected)
 
 
 def test_the_nets_have_the_sizes_that_they_are_known_for() -> None:

@@ -19,7 +19,6 @@ from training.checkpoint import CHECKPOINT_FILE, load_facts
 from training.command import Places, build_config
 from training.errors import DivergenceError, SettingError
 from training.image_classifier.data import load_images
-from training.image_classifier.model import ResidualNet
 from training.image_classifier.train import RECIPES, Config, State, out_of_patience, run, start, train
 
 ROOT = Path(__file__).parents[3]
@@ -116,15 +115,6 @@ def test_the_refinement_is_taught_by_the_averaged_network_as_it_was_before(folde
     rates = [record["learning_rate"] for record in refined.history]
     assert rates[2] > rates[1]
     assert rates[3] < rates[2]
-
-
-def test_a_refinement_on_enlarged_images_is_what_is_served(folder: Path, tmp_path: Path) -> None:
-    given = {"architecture": "resnet", "refinement_fraction": 0.5, "refinement_size": 36, "refinement_weight": 0.0}
-    state = train_alone(config(folder, **given, epochs=2), Places(tmp_path, tmp_path, tmp_path / "run"))
-    assert state.teacher is None
-    for module in (state.network, state.average.module, state.best):
-        assert isinstance(module, ResidualNet)
-        assert module.enlarged_side == 36
 
 
 def interrupted_training(folder: Path, tmp_path: Path) -> list[str]:

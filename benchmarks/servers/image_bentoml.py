@@ -6,7 +6,8 @@ import bentoml
 import numpy as np
 from PIL.Image import Image
 
-from benchmarks.servers.model import Model
+from benchmarks.servers.image_model import ImageModel
+from benchmarks.servers.session import served_folder
 
 
 @bentoml.service
@@ -14,7 +15,7 @@ class Classifier:
     """The stock service, with nothing changed from the defaults."""
 
     def __init__(self) -> None:
-        self.model = Model.from_environment()
+        self.model = ImageModel(served_folder())
 
     @bentoml.api  # type: ignore[untyped-decorator]
     def classify(self, image: Image) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import numpy as np
 from fastapi import FastAPI, Request, UploadFile
 from PIL import Image
 
-from benchmarks.servers.model import Model
+from benchmarks.servers.image_model import ImageModel
+from benchmarks.servers.session import served_folder
 
 app = FastAPI()
-model = Model.from_environment()
+model = ImageModel(served_folder())
 
 
 def classify(body: bytes) -> dict[str, Any]:
