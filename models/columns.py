@@ -37,8 +37,8 @@ class Column(BaseModel):
 
     ``categories`` are the values of a ``category`` seen in training, the most frequent first, or the two words of a
     ``boolean``, false and true. ``open`` columns may take others: there are many, or rare ones, which are left out here
-    and teach a network what a category means that it does not know. ``minimum`` and ``maximum`` are those of the training rows, and bound nothing.
-    ``decimals`` is how many places behind the point numbers have; a date has none.
+    and teach a network what a category means that it does not know. ``minimum`` and ``maximum`` are those of the
+    training rows, and bound nothing. ``decimals`` is how many places behind the point numbers have; a date has none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
