@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib import style
@@ -32,10 +32,12 @@ STYLE: dict[str, Any] = {
 
 
 @contextmanager
-def open_figure(path: Path, width_inches: float, height_inches: float) -> Iterator[Figure]:
+def open_figure(
+    path: Path, width_inches: float, height_inches: float, layout: Literal["constrained"] | None = "constrained"
+) -> Iterator[Figure]:
     """A figure in the card's style that is written to ``path`` as a PNG at the end of the block."""
     with style.context(STYLE):
-        figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+        figure = Figure(figsize=(width_inches, height_inches), layout=layout)
         canvas = FigureCanvasAgg(figure)
         yield figure
         canvas.draw()  # type: ignore[no-untyped-call]

@@ -1,45 +1,26 @@
 """The pictures of a model card. Each function draws one and writes it as a PNG; the same facts give the same bytes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.drawing import BLUE, GREEN, GREY, ORANGE, RED, open_figure, shorten
 from training.metrics import Reliability
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
-# Okabe and Ito 2008: told apart by the colour-blind too.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
-STYLE: dict[str, Any] = {
-    "figure.dpi": 120,
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#999999",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "legend.frameon": False,
-}
 THUMBNAIL_COLUMNS = 8
+NAME_LENGTH = 14
 THUMBNAIL_SIDE = 48
 # Past this many classes, numbers and names no longer fit into the cells of a confusion matrix.
 MAX_NAMED_CLASSES = 25
@@ -55,7 +36,7 @@ def draw_learning_curves(path: Path, history: Sequence[Mapping[str, float]]) -> 
     """Loss and accuracy after each epoch, on the training and on the validation split."""
     epochs = [record["epoch"] for record in history]
     marker = "o" if len(epochs) < 3 else ""
-    with _figure(path, 7.6, 2.9) as figure:
+    with open_figure(path, 7.6, 2.9) as figure:
         for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for split, colour in (("train", GREY), ("validation", BLUE)):
                 values = [record[f"{split}_{quantity}"] for record in history]
@@ -72,7 +53,7 @@ def draw_confusion_matrix(path: Path, matrix: Integers, names: Sequence[str]) ->
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     named = classes <= MAX_NAMED_CLASSES
     side = min(max(2.6 + 0.42 * classes, 4.0), 8.0) if named else 6.0
-    with _figure(path, side, side) as figure:
+    with open_figure(path, side, side) as figure:
         axes = figure.subplots()
         # The root brings out the few mistakes beside the many right answers.
         axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
@@ -95,7 +76,7 @@ def draw_reliability(path: Path, reliability: Reliability) -> None:
     bins = len(reliability.counts)
     places, width = (np.arange(bins) + 0.5) / bins, 1 / bins
     filled = reliability.counts > 0
-    with _figure(path, 4.4, 4.8) as figure:
+    with open_figure(path, 4.4, 4.8) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
         above.bar(places[filled], reliability.accuracy[filled], width * 0.92, color=BLUE, label="accuracy")
@@ -138,7 +119,7 @@ def draw_predictions(path: Path, images: Pixels, probabilities: Floats, labels: 
         heading_height + row_height * -(-len(rows) // THUMBNAIL_COLUMNS)
         for (_, rows, _), row_height in zip(blocks, row_heights, strict=True)
     ]
-    with _figure(path, pitch * THUMBNAIL_COLUMNS + 0.05, sum(heights), layout=None) as figure:
+    with open_figure(path, pitch * THUMBNAIL_COLUMNS + 0.05, sum(heights), layout=None) as figure:
         top = sum(heights)
         for (title, rows, lines), height, row_height in zip(blocks, heights, row_heights, strict=True):
             _write(figure, 0.1, top - 0.2, title, fontsize=10)
@@ -146,7 +127,7 @@ def draw_predictions(path: Path, images: Pixels, probabilities: Floats, labels: 
                 line, column = divmod(place, THUMBNAIL_COLUMNS)
                 left, bottom = 0.1 + pitch * column, top - heading_height + 0.05 - side - line * row_height
                 _show(_place(figure, left, bottom, side), _thumbnail(images[row]))
-                guess, truth = _short(names[predicted[row]], 10), _short(names[labels[row]])
+                guess, truth = shorten(names[predicted[row]], 10), shorten(names[labels[row]], NAME_LENGTH)
                 caption = [f"{guess} {confidence[row]:.0%}", truth]
                 for number, text in enumerate(caption[:lines], start=1):
                     colour = GREY if number == 2 else GREEN if lines == 1 else RED
@@ -174,24 +155,10 @@ def draw_features(path: Path, image: Pixels, filters: Floats, feature_maps: Floa
         low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
         panels.append(("Feature maps of the image", _mosaic((maps - low) / np.maximum(high - low, TINY))))
     ratios = [panel.shape[1] / panel.shape[0] for _, panel in panels]
-    with _figure(path, FEATURES_WIDTH, 0.3 + FEATURES_WIDTH / max(sum(ratios), 4.0)) as figure:
+    with open_figure(path, FEATURES_WIDTH, 0.3 + FEATURES_WIDTH / max(sum(ratios), 4.0)) as figure:
         for axes, (title, panel) in zip(figure.subplots(1, len(panels), width_ratios=ratios), panels, strict=True):
             axes.set_title(title)
             _show(axes, panel)
-
-
-@contextmanager
-def _figure(
-    path: Path, width_inches: float, height_inches: float, layout: Literal["constrained"] | None = "constrained"
-) -> Iterator[Figure]:
-    """A figure in the card's style that is written to ``path`` at the end of the block."""
-    with style.context(STYLE):
-        figure = Figure(figsize=(width_inches, height_inches), layout=layout)
-        canvas = FigureCanvasAgg(figure)
-        yield figure
-        canvas.draw()  # type: ignore[no-untyped-call]
-        pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-        Image.fromarray(pixels).convert("RGB").save(path, format="PNG", optimize=True)
 
 
 def _place(figure: Figure, left: float, bottom: float, side: float) -> Axes:
@@ -259,9 +226,5 @@ def _turns(labels: Integers) -> Integers:
     return turns
 
 
-def _short(name: str, length: int = 14) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"
-
-
 def _shorten(names: Sequence[str]) -> list[str]:
-    return [_short(name) for name in names]
+    return [shorten(name, NAME_LENGTH) for name in names]
