@@ -23,6 +23,7 @@ from training.churn.pictures import (
     draw_threshold,
 )
 from training.churn.report import Report
+from training.sections import count, describe_duration, describe_making, make_table
 
 if TYPE_CHECKING:
     from training.churn.train import Config
@@ -84,7 +85,7 @@ def write_card(folder: Path, facts: CardFacts) -> None:
         _predict(facts),
         _improve(facts),
         _limits(facts),
-        _again(facts.manifest),
+        describe_making(facts.manifest),
     )
     (folder / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
@@ -106,7 +107,7 @@ def _details(facts: CardFacts) -> str:
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
         ("Input", f"a customer's {len(columns.columns)} columns as they are: numbers, words, and nothing"),
         ("Output", f"the calibrated probability that `{columns.target.name}` is `{columns.target.categories[1]}`"),
-        ("Made", f"{manifest.created:%Y-%m-%d}, in {_duration(manifest.provenance.training_seconds)}"),
+        ("Made", f"{manifest.created:%Y-%m-%d}, in {describe_duration(manifest.provenance.training_seconds)}"),
         ("On", manifest.provenance.hardware),
     )
     title = f"# {manifest.kind}, version {manifest.version}\n\n{manifest.description}"
@@ -115,7 +116,7 @@ def _details(facts: CardFacts) -> str:
         "probability rests on. It is not made for decisions that a customer cannot object to, and says nothing about "
         "what would happen if something about a customer were changed."
     )
-    return f"{title}\n\n{_table(('', ''), rows)}\n\n{use}"
+    return f"{title}\n\n{make_table(('', ''), rows)}\n\n{use}"
 
 
 def _prepare(facts: CardFacts) -> str:
@@ -125,20 +126,21 @@ def _prepare(facts: CardFacts) -> str:
     rows = [(f"`{column.name}`", column.type, _content(column)) for column in columns.columns]
     text = (
         f"## 1. Prepare\n\n`{data.name}`, from {data.source}: {data.train_examples:,} rows, `{columns.target.name}` is "
-        f"`{yes}` in {share:.1%}. Digest of the rows: `{data.sha256}`.\n\n{_table(('column', 'type', 'values'), rows)}"
+        f"`{yes}` in {share:.1%}. Digest of the rows: `{data.sha256}`.\n\n"
+        f"{make_table(('column', 'type', 'values'), rows)}"
     )
     left_out = [(f"`{name}`", reason) for name, reason in columns.dropped.items()]
     if columns.identifier:
         left_out.insert(0, (f"`{columns.identifier}`", "names the rows and says nothing about them"))
-    return text + (f"\n\nLeft out:\n\n{_table(('column', 'why'), left_out)}" if left_out else "")
+    return text + (f"\n\nLeft out:\n\n{make_table(('column', 'why'), left_out)}" if left_out else "")
 
 
 def _build(facts: CardFacts) -> str:
     config = facts.config
     nets = "One net" if config.members == 1 else f"{config.members} nets side by side, whose log-odds are averaged"
     return (
-        f"## 2. Build\n\n{nets}, with {_count(config.layers, 'hidden layer')} of {_count(config.hidden, 'unit')}. A "
-        f"number is cut at its quantiles into {_count(config.bins, 'piece')}, and is straight in each; a category is "
+        f"## 2. Build\n\n{nets}, with {count(config.layers, 'hidden layer')} of {count(config.hidden, 'unit')}. A "
+        f"number is cut at its quantiles into {count(config.bins, 'piece')}, and is straight in each; a category is "
         "one of its column's. A value that is missing, or a category that is not known, counts by itself where "
         "training saw such, and as its column's average where it did not. All of this is inside of the graph."
     )
@@ -163,7 +165,7 @@ def _evaluate(facts: CardFacts) -> str:
     )
     return (
         f"## 4. Evaluate and tune\n\nEvery row was predicted {_times(protocol['repeats'])}, each time by networks that "
-        f"had not learnt from it: {protocol['folds']} stratified folds, {_count(protocol['repeats'], 'repeat')}. "
+        f"had not learnt from it: {protocol['folds']} stratified folds, {count(protocol['repeats'], 'repeat')}. "
         "Temperature and threshold of a fold come from the other folds." + tuned + " The figures are means over the "
         "repeats, with the standard deviation between them; the area under the ROC curve is the mean over folds.\n\n"
         f"{_results(metrics)}\n\n{_comparison(metrics)}"
@@ -182,7 +184,7 @@ def _results(metrics: Mapping[str, Any]) -> str:
         (title, *(_figure(scores, name, form) for scores in (metrics, *baselines.values())))
         for name, (title, form) in RESULTS.items()
     ]
-    return _table(header, rows)
+    return make_table(header, rows)
 
 
 def _figure(scores: Mapping[str, Any], name: str, form: str) -> str:
@@ -209,7 +211,7 @@ def _comparison(metrics: Mapping[str, Any]) -> str:
     return (
         "The others learnt from the same rows of each fold and predicted the same. p is of a paired t-test over the "
         "folds, two-sided, corrected for the training rows that folds share (Nadeau and Bengio 2003).\n\n"
-        f"{_table(header, rows)}\n\n"
+        f"{make_table(header, rows)}\n\n"
     )
 
 
@@ -254,7 +256,7 @@ def _predict(facts: CardFacts) -> str:
         "## 5. Predict\n\n`POST /predict-churn` takes customers with the columns above and answers probability, "
         "decision and risk. A medium risk begins at the odds of the average customer, a high one at three times "
         "these.\n\n"
-        f"{_table(header, rows)}"
+        f"{make_table(header, rows)}"
     )
 
 
@@ -290,16 +292,6 @@ def _limits(facts: CardFacts) -> str:
     )
 
 
-def _again(manifest: Manifest) -> str:
-    versions = "\n".join(f"{name}=={version}" for name, version in manifest.provenance.libraries.items())
-    return (
-        "## How to make it again\n\n"
-        f"```sh\n{manifest.provenance.command}\n```\n\n"
-        f"The seed is {manifest.provenance.seed}. The same machine and libraries give the same weights on the CPU; "
-        f"others give slightly different results.\n\n```text\n{versions}\n```"
-    )
-
-
 def _content(column: Column) -> str:
     if column.is_numeric:
         low, high = (write_number(column, bound) for bound in (column.minimum or 0.0, column.maximum or 0.0))
@@ -311,19 +303,5 @@ def _content(column: Column) -> str:
     return text + ("; some missing" if column.has_missing else "")
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; what stands in it cannot end a cell."""
-    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds of training" if seconds < 60 else f"{seconds / 60:.0f} minutes of training"
-
-
 def _times(number: int) -> str:
     return "once" if number == 1 else f"{number} times"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

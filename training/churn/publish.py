@@ -1,10 +1,7 @@
 """From a trained network to a version in the models: exported, compared, described."""
 
 import json
-import platform
-import sys
 import tempfile
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 from sklearn.model_selection import train_test_split
 
-from models.manifest import GRAPH_FILE, DataSource, Manifest, Provenance, save_golden
+from models.manifest import GRAPH_FILE, DataSource, Manifest, save_golden
 from models.repository import Repository
 from training.churn.card import CardFacts, write_card
 from training.churn.data import build_vocabulary
@@ -24,9 +21,8 @@ from training.churn.graph import check_raw_parity, export_served
 from training.churn.importance import measure_effects, measure_importances
 from training.churn.model import ChurnNetwork, ServedNetwork
 from training.churn.report import DECIMALS, Report
-from training.command import reproducing_command
 from training.export import publish, tensor_specs
-from training.hardware import describe_hardware, library_versions
+from training.provenance import describe_provenance
 from training.table import Table
 
 if TYPE_CHECKING:
@@ -91,7 +87,7 @@ def publish_version(
                 preprocessing=table.preprocessing,
                 decision=report.decision,
                 metrics=metrics,
-                provenance=_provenance(config, table, seconds),
+                provenance=describe_provenance(config, _describe_data(table), LIBRARIES, seconds),
             )
             write_card(folder, CardFacts(manifest=manifest, report=report, config=config, effects=effects))
             return manifest
@@ -108,25 +104,13 @@ def draw_background(table: Table, seed: int) -> NDArray[np.int64]:
     return np.sort(drawn)
 
 
-def _provenance(config: "Config", table: Table, seconds: float) -> Provenance:
-    return Provenance(
-        command=reproducing_command(sys.argv[1:]),
-        seed=config.seed,
-        data=DataSource(
-            name=table.name,
-            source=table.source,
-            sha256=table.sha256,
-            # Every row is learnt from, and is tested in each repeat by networks that did not learn from it.
-            train_examples=len(table),
-            validation_examples=0,
-            test_examples=len(table),
-        ),
-        settings=asdict(config),
-        libraries={
-            "python": platform.python_version(),
-            "onnxruntime": onnxruntime.__version__,
-            **library_versions(LIBRARIES),
-        },
-        hardware=describe_hardware(),
-        training_seconds=round(seconds, 3),
+def _describe_data(table: Table) -> DataSource:
+    return DataSource(
+        name=table.name,
+        source=table.source,
+        sha256=table.sha256,
+        # Every row is learnt from, and is tested in each repeat by networks that did not learn from it.
+        train_examples=len(table),
+        validation_examples=0,
+        test_examples=len(table),
     )

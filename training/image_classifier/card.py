@@ -23,6 +23,7 @@ from training.image_classifier.pictures import (
     draw_reliability,
 )
 from training.metrics import measure_reliability
+from training.sections import count, describe_duration, describe_making, make_table
 
 Floats = NDArray[np.floating[Any]]
 
@@ -68,7 +69,7 @@ def write_card(folder: Path, facts: CardFacts) -> None:
         _training(facts.manifest, facts.history),
         _results(facts),
         _limits(facts.manifest),
-        _again(facts.manifest),
+        describe_making(facts.manifest),
     )
     (folder / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
@@ -86,11 +87,11 @@ def _details(manifest: Manifest) -> str:
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
         ("Input", f"{pixels.width} x {pixels.height} pixels, {colours}; a larger picture is {fit} and resized"),
         ("Output", f"a calibrated probability for each of {len(manifest.labels)} classes: {_list(manifest.labels)}"),
-        ("Made", f"{manifest.created:%Y-%m-%d}, in {_duration(manifest.provenance.training_seconds)}"),
+        ("Made", f"{manifest.created:%Y-%m-%d}, in {describe_duration(manifest.provenance.training_seconds)}"),
         ("On", manifest.provenance.hardware),
     )
     title = f"# {manifest.kind}, version {manifest.version}\n\n{manifest.description}"
-    return f"{title}\n\n## Model details\n\n{_table(('', ''), rows)}"
+    return f"{title}\n\n## Model details\n\n{make_table(('', ''), rows)}"
 
 
 def _intended_use(manifest: Manifest) -> str:
@@ -110,7 +111,7 @@ def _data(manifest: Manifest) -> str:
         ("validation", f"{data.validation_examples:,}", "watched during training; the temperature"),
         ("test", f"{data.test_examples:,}", "nothing: measured once, at the end"),
     )
-    table = _table(("split", "images", "what it decided"), rows)
+    table = make_table(("split", "images", "what it decided"), rows)
     return f"## Data\n\n`{data.name}`, from {data.source}. Digest of the training images: `{data.sha256}`.\n\n{table}"
 
 
@@ -118,7 +119,7 @@ def _training(manifest: Manifest, history: Sequence[Mapping[str, float]]) -> str
     settings = "\n".join(f"{name} = {value}" for name, value in manifest.provenance.settings.items())
     best = max(history, key=lambda record: record["validation_accuracy"])
     return (
-        f"## Training\n\n{_count(len(history), 'epoch')}; best validation accuracy {best['validation_accuracy']:.2%} "
+        f"## Training\n\n{count(len(history), 'epoch')}; best validation accuracy {best['validation_accuracy']:.2%} "
         f"in epoch {best['epoch']:.0f}. Training loss and accuracy are those of the changed images that the network "
         "learnt from, so they can be worse than those of the untouched validation images.\n\n"
         f"![Loss and accuracy over epochs](learning_curves.png)\n\n```ini\n{settings}\n```"
@@ -130,7 +131,8 @@ def _results(facts: CardFacts) -> str:
     rows = [(title, format(metrics[name], form)) for name, (title, form) in RESULTS.items() if name in metrics]
     calibration = f"Logits are divided by {metrics['temperature']:.3f}, fitted on the validation split, so that "
     return (
-        f"## Results\n\nOn the {len(facts.test):,} images of the test split.\n\n{_table(('metric', 'value'), rows)}\n\n"
+        f"## Results\n\nOn the {len(facts.test):,} images of the test split.\n\n"
+        f"{make_table(('metric', 'value'), rows)}\n\n"
         f"{calibration}confidence agrees with accuracy:\n\n![Accuracy against confidence](reliability.png)\n\n"
         f"{_per_class(metrics['per_class'])}\n\n![Confusion matrix](confusion_matrix.png)\n\n"
         f"{_confusions(facts.manifest)}\n\n![Test images with predictions](predictions.png)\n\n"
@@ -143,7 +145,7 @@ def _per_class(scores: Mapping[str, Mapping[str, float]]) -> str:
         (label, f"{score['precision']:.2%}", f"{score['recall']:.2%}", f"{score['f1']:.2%}", f"{score['support']:,}")
         for label, score in scores.items()
     ]
-    return _table(("class", "precision", "recall", "F1", "test images"), rows)
+    return make_table(("class", "precision", "recall", "F1", "test images"), rows)
 
 
 def _confusions(manifest: Manifest) -> str:
@@ -178,37 +180,10 @@ def _limits(manifest: Manifest) -> str:
     )
 
 
-def _again(manifest: Manifest) -> str:
-    versions = "\n".join(f"{name}=={version}" for name, version in manifest.provenance.libraries.items())
-    return (
-        "## How to make it again\n\n"
-        f"```sh\n{manifest.provenance.command}\n```\n\n"
-        f"The seed is {manifest.provenance.seed}. The same machine and libraries give the same weights on the CPU; "
-        f"others give slightly different results.\n\n```text\n{versions}\n```"
-    )
-
-
 def _confusion_matrix(manifest: Manifest) -> NDArray[np.int64]:
     return np.asarray(manifest.metrics["confusion_matrix"], dtype=np.int64)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; what stands in it cannot end a cell."""
-    lines = [header, ["---"] * len(header), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _list(labels: Sequence[str]) -> str:
     shown = ", ".join(labels[:LABELS_SHOWN])
     return shown if len(labels) <= LABELS_SHOWN else f"{shown} and {len(labels) - LABELS_SHOWN:,} more"
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    if minutes < 1:
-        return f"{seconds:.0f} seconds of training"
-    return f"{minutes:.0f} minutes of training" if minutes < 120 else f"{minutes / 60:.1f} hours of training"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

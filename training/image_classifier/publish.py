@@ -1,32 +1,27 @@
 """From a trained network to a version in the models: calibrated, tested once, exported, described."""
 
 import io
-import platform
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from models.manifest import GRAPH_FILE, DataSource, Manifest, Provenance, save_golden
+from models.manifest import GRAPH_FILE, DataSource, Manifest, save_golden
 from models.repository import Repository
-from training.command import reproducing_command
 from training.export import MIN_PARITY_SAMPLES, check_parity, export_graph, publish, tensor_specs
-from training.hardware import describe_hardware, library_versions
 from training.image_classifier.card import CardFacts, write_card
 from training.image_classifier.data import ImageData, Images
 from training.image_classifier.golden import golden_examples
 from training.image_classifier.predict import ServedNetwork, predict, to_tensor
 from training.metrics import classification_metrics, fit_temperature
+from training.provenance import describe_provenance
 
 if TYPE_CHECKING:
     from training.image_classifier.train import Config
@@ -101,7 +96,7 @@ def publish_version(
                 labels=data.labels,
                 preprocessing=data.preprocessing,
                 metrics=metrics,
-                provenance=_provenance(config, data, history),
+                provenance=describe_provenance(config, _describe_data(data), LIBRARIES, history[-1]["seconds"]),
             )
             facts = CardFacts(
                 manifest=manifest,
@@ -129,26 +124,14 @@ def _first_layer(network: nn.Module, images: Images, mean: Tensor, deviation: Te
     return layer.weight.numpy(), layer(pixels.expand(-1, layer.in_channels, -1, -1))[0].numpy()
 
 
-def _provenance(config: "Config", data: ImageData, history: Sequence[Mapping[str, float]]) -> Provenance:
-    return Provenance(
-        command=reproducing_command(sys.argv[1:]),
-        seed=config.seed,
-        data=DataSource(
-            name=data.name,
-            source=data.source,
-            sha256=data.sha256,
-            train_examples=len(data.train),
-            validation_examples=len(data.validation),
-            test_examples=len(data.test),
-        ),
-        settings=asdict(config),
-        libraries={
-            "python": platform.python_version(),
-            "onnxruntime": onnxruntime.__version__,
-            **library_versions(LIBRARIES),
-        },
-        hardware=describe_hardware(),
-        training_seconds=round(history[-1]["seconds"], 3),
+def _describe_data(data: ImageData) -> DataSource:
+    return DataSource(
+        name=data.name,
+        source=data.source,
+        sha256=data.sha256,
+        train_examples=len(data.train),
+        validation_examples=len(data.validation),
+        test_examples=len(data.test),
     )
 
 

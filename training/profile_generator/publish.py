@@ -1,24 +1,19 @@
 """From a trained network to a version in the models: exported, compared, measured once, described."""
 
-import platform
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 import torch
 
-from models.manifest import GRAPH_FILE, DataSource, Manifest, Provenance, save_golden
+from models.manifest import GRAPH_FILE, DataSource, Manifest, save_golden
 from models.repository import Repository
-from training.command import reproducing_command
 from training.errors import ExportError
 from training.export import MIN_PARITY_SAMPLES, export_graph, publish, tensor_specs
-from training.hardware import describe_hardware, library_versions
 from training.profile_generator.card import CardFacts, write_card
 from training.profile_generator.copies import CopyFilter, find_free_column
 from training.profile_generator.data import ProfileData
@@ -30,6 +25,7 @@ from training.profile_generator.rules import Pairs, Rule
 from training.profile_generator.sampling import Sampler, draw_noise, draw_targets
 from training.profile_generator.served import ServedDecoder
 from training.profile_generator.words import append_words
+from training.provenance import describe_provenance
 
 if TYPE_CHECKING:
     from training.profile_generator.train import Config
@@ -93,7 +89,7 @@ def publish_version(config: "Config", data: ProfileData, learnt: Learnt, models:
                 labels=target.categories,
                 preprocessing=data.table.preprocessing,
                 metrics=metrics,
-                provenance=_provenance(config, data, learnt.history),
+                provenance=describe_provenance(config, _describe_data(data), LIBRARIES, learnt.history[-1]["seconds"]),
             )
             write_card(folder, CardFacts(manifest, learnt.history, data, measurements, sampler))
             return manifest
@@ -156,24 +152,12 @@ def check_rows(served: ServedDecoder, sampler: Sampler) -> float:
     return worst
 
 
-def _provenance(config: "Config", data: ProfileData, history: Sequence[Mapping[str, float]]) -> Provenance:
-    return Provenance(
-        command=reproducing_command(sys.argv[1:]),
-        seed=config.seed,
-        data=DataSource(
-            name=data.table.name,
-            source=data.table.source,
-            sha256=data.table.sha256,
-            train_examples=len(data.train),
-            validation_examples=len(data.validation),
-            test_examples=len(data.test),
-        ),
-        settings=asdict(config),
-        libraries={
-            "python": platform.python_version(),
-            "onnxruntime": onnxruntime.__version__,
-            **library_versions(LIBRARIES),
-        },
-        hardware=describe_hardware(),
-        training_seconds=round(history[-1]["seconds"], 3),
+def _describe_data(data: ProfileData) -> DataSource:
+    return DataSource(
+        name=data.table.name,
+        source=data.table.source,
+        sha256=data.table.sha256,
+        train_examples=len(data.train),
+        validation_examples=len(data.validation),
+        test_examples=len(data.test),
     )
