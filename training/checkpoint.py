@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,19 @@ def load_facts(path: Path) -> dict[str, Any]:
     with _refusals(path), safe_open(path, "pt") as file:
         facts: dict[str, Any] = json.loads(file.metadata()["facts"])
         return facts
+
+
+def load_facts_of(path: Path, config: Any) -> dict[str, Any]:
+    """The facts of a checkpoint that was made with ``config``, the Config of its kind: they hold it as ``config``.
+
+    Raises:
+        SettingError: the file is missing or damaged, or was made with other settings; it names them.
+    """
+    facts = load_facts(path)
+    changed = [name for name, value in asdict(config).items() if facts["config"].get(name) != value]
+    if changed:
+        raise SettingError(f"resume: '{path}' was made with other settings: {', '.join(changed)}")
+    return facts
 
 
 def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizers: list[Optimizer]) -> None:

@@ -84,6 +84,13 @@ def build_optimizers(
     return [kinds[name]()]
 
 
+def scale_learning_rates(optimizers: Iterable[Optimizer], factor: float) -> None:
+    """Set the learning rate of every group to ``factor`` times what it was at first."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
 def learning_rate_factor(schedule: str, warmup_fraction: float, progress: float) -> float:
     """By what the learning rate is multiplied when ``progress`` of the training, 0 to 1, is done.
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from models.manifest import Manifest
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts, save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.churn.baselines import BASELINES, predict_baselines
 from training.churn.data import Fold, Inputs, build_inputs, build_vocabulary, hold_out, split_folds
 from training.churn.model import ChurnNetwork, RowEncoder
@@ -35,7 +35,7 @@ from training.churn.report import describe_report, make_report
 from training.churn.tune import STORAGE_FILE, search_settings
 from training.command import Places, setting
 from training.errors import DivergenceError, SettingError
-from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor
+from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor, scale_learning_rates
 from training.table import Table, describe_table, load_table, split_names
 
 NETWORK = "network"
@@ -226,9 +226,7 @@ def fit(config: Config, table: Table, inputs: Inputs, seed: int, accelerator: Ac
 def set_learning_rate(config: Config, optimizers: Sequence[Optimizer], progress: float) -> None:
     """Set the learning rates of all groups to their highest times the schedule's factor."""
     factor = learning_rate_factor(config.schedule, 0.0, progress)
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+    scale_learning_rates(optimizers, factor)
 
 
 def build_network(config: Config, table: Table, inputs: Inputs) -> ChurnNetwork:
@@ -316,10 +314,7 @@ def restore(state: State, config: Config, table: Table, path: Path) -> None:
     Raises:
         SettingError: there is none, or it is of another.
     """
-    facts = load_facts(path)
-    changed = [name for name, value in asdict(config).items() if facts["config"].get(name) != value]
-    if changed:
-        raise SettingError(f"resume: '{path}' was made with other settings: {', '.join(changed)}")
+    facts = load_facts_of(path, config)
     if facts["table"] != table.sha256:
         raise SettingError(f"resume: '{path}' was made with another table than '{config.data}' is now")
     load_checkpoint(path, {"predictions": state.predictions}, [])

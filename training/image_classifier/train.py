@@ -25,15 +25,15 @@ from torch.optim.swa_utils import AveragedModel
 
 from models.manifest import Manifest
 from training.averaging import average_weights
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts, save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
-from training.errors import DivergenceError, SettingError
+from training.errors import DivergenceError
 from training.image_classifier.augmentation import alternate_flip, cut_out, rotate, translate
 from training.image_classifier.data import ImageData, Images, Split, load_images
 from training.image_classifier.model import ACTIVATIONS, ResidualNet, build_network
 from training.image_classifier.predict import predict, to_tensor
 from training.image_classifier.publish import publish_version
-from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor
+from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor, scale_learning_rates
 from training.progress import Progress
 
 # Of ImageNet, on which torchvision's backbones were trained, in levels of 0 to 255 (torchvision.models, "weights").
@@ -336,9 +336,7 @@ def set_learning_rate(config: Config, optimizers: list[Optimizer], epochs_done: 
     else:
         progress = (epochs_done - first) / (config.epochs - first)
         factor = config.refinement_learning_rate * learning_rate_factor(config.schedule, 0.0, progress)
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+    scale_learning_rates(optimizers, factor)
 
 
 def out_of_patience(config: Config, history: list[dict[str, float]]) -> bool:
@@ -368,10 +366,7 @@ def restore(state: State, config: Config, path: Path) -> None:
     Raises:
         SettingError: there is none, or its configuration is another.
     """
-    facts = load_facts(path)
-    changed = [name for name, value in asdict(config).items() if facts["config"].get(name) != value]
-    if changed:
-        raise SettingError(f"resume: '{path}' was made with other settings: {', '.join(changed)}")
+    facts = load_facts_of(path, config)
     if facts["epoch"] > config.first_epochs:
         state.begin_refinement()
     load_checkpoint(path, state.modules(), state.optimizers)

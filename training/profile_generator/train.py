@@ -18,10 +18,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from models.manifest import Manifest
 from training.averaging import average_weights
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts, save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
-from training.errors import DivergenceError, SettingError
-from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor
+from training.errors import DivergenceError
+from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor, scale_learning_rates
 from training.profile_generator.data import load_profiles
 from training.profile_generator.encoding import Encoding, build_encoding
 from training.profile_generator.model import ProfileNetwork, forbidden_logits
@@ -293,9 +293,7 @@ def divergence_weight(config: Config, epochs_done: float) -> float:
 def set_learning_rate(config: Config, optimizers: list[Optimizer], epochs_done: float) -> None:
     """Set the learning rates of all groups to their highest times the schedule's factor."""
     factor = learning_rate_factor(config.schedule, config.warmup_fraction, epochs_done / config.epochs)
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+    scale_learning_rates(optimizers, factor)
 
 
 def save(state: State, config: Config, path: Path) -> None:
@@ -310,9 +308,6 @@ def restore(state: State, config: Config, path: Path) -> None:
     Raises:
         SettingError: there is none, or its configuration is another.
     """
-    facts = load_facts(path)
-    changed = [name for name, value in asdict(config).items() if facts["config"].get(name) != value]
-    if changed:
-        raise SettingError(f"resume: '{path}' was made with other settings: {', '.join(changed)}")
+    facts = load_facts_of(path, config)
     load_checkpoint(path, {"network": state.network, "average": state.average}, state.optimizers)
     state.epoch, state.seconds, state.history = facts["epoch"], facts["seconds"], facts["history"]
