@@ -6,18 +6,16 @@ from typing import Final
 from service.documents import IndexEntry, Liveness, ModelMetadata, ModelReadiness, Readiness, ServerMetadata
 from service.errors import (
     BadBodyError,
-    DeadlineError,
     MethodNotAllowedError,
     NotFoundError,
     OverloadedError,
     TooLargeError,
     UnprocessableError,
-    UnsupportedMediaTypeError,
 )
 from service.inference import InferenceRequest, InferenceResponse
 from service.inference_protocol import BINARY, MEDIA_TYPES, IndexRequest
 from service.kinds import KINDS
-from service.schema import REQUEST_ID, Schema, add_component, describe_reading, describe_responses
+from service.schema import PREDICTION_ERRORS, REQUEST_ID, Schema, add_component, describe_reading, describe_responses
 
 _TAG: Final = "open inference protocol"
 _MODEL: Final[Schema] = {"name": "model", "in": "path", "required": True, "schema": {"enum": list(KINDS)}}
@@ -31,16 +29,6 @@ _HEADER_LENGTH: Final[Schema] = {
     "description": "The bytes of the JSON that the body begins with, where tensors follow it.",
     "schema": {"type": "integer", "minimum": 0},
 }
-_INFERENCE_ERRORS: Final = (
-    BadBodyError,
-    NotFoundError,
-    MethodNotAllowedError,
-    TooLargeError,
-    UnsupportedMediaTypeError,
-    UnprocessableError,
-    OverloadedError,
-    DeadlineError,
-)
 
 
 def add_protocol(description: Schema) -> Schema:
@@ -83,7 +71,7 @@ def add_protocol(description: Schema) -> Schema:
 def _inference(name: str, request: Schema, response: Schema, parameters: Sequence[Schema]) -> Schema:
     binary = {"schema": {"type": "string", "format": "binary"}}
     content = {"application/json": {"schema": response}, BINARY.decode(): binary}
-    responses = describe_responses(content, _INFERENCE_ERRORS)
+    responses = describe_responses(content, PREDICTION_ERRORS)
     responses["200"]["headers"] |= {"Inference-Header-Content-Length": _HEADER_LENGTH}
     header = {"name": "Inference-Header-Content-Length", "in": "header", **_HEADER_LENGTH}
     return {

@@ -32,7 +32,7 @@ REQUEST_ID: Final[Schema] = {
     "description": "Comes back with the answer and stands in the log; one is made if there is none.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
 }
-_PREDICTION_ERRORS: Final = (
+PREDICTION_ERRORS: Final = (
     BadBodyError,
     NotFoundError,
     MethodNotAllowedError,
@@ -100,7 +100,7 @@ def _prediction(name: str, kind: Kind, model: Model | None, components: dict[str
             "description": model.manifest.description if model is not None else "No version of this model is loaded.",
             "parameters": [*_query_parameters(kind.Query), REQUEST_ID],
             "requestBody": {"required": True, "content": bodies},
-            "responses": describe_responses(answers, _PREDICTION_ERRORS),
+            "responses": describe_responses(answers, PREDICTION_ERRORS),
         }
     }
 

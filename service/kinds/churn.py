@@ -22,6 +22,7 @@ from service.problems import list_problems
 from service.queries import Query as CommonQuery
 from service.session import Evaluate, Row
 from service.shapley import Shapley
+from service.table_contract import check_tensors, find_table, list_row_tensors
 from service.table_reader import TableReader
 from service.table_schema import Schema, describe_request_row
 
@@ -100,27 +101,15 @@ def load(folder: Path, manifest: Manifest) -> Assets:
         ManifestError: the tensors are not a row in and probabilities and log-odds out, or there is no decision.
         ArtifactError: the background is not such rows.
     """
-    table = manifest.preprocessing
-    if not isinstance(table, TablePreprocessing):
-        raise ManifestError(f"manifest.json: preprocessing: its type is '{table.type}', expected 'table'")
-    numbers, texts = table.numeric_columns, table.text_columns
-    expected_inputs = [
-        *([("numbers", "float32", ("batch", len(numbers)))] if numbers else []),
-        *([("texts", "string", ("batch", len(texts)))] if texts else []),
-    ]
-    expected_outputs = [("probabilities", "float32", ("batch", 2)), ("log_odds", "float32", ("batch", 1))]
-    for field, tensors, expected in (
-        ("inputs", manifest.inputs, expected_inputs),
-        ("outputs", manifest.outputs, expected_outputs),
-    ):
-        found = [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
-        if found != expected:
-            raise ManifestError(f"manifest.json: {field}: {found}, expected {expected} by the columns")
+    table = find_table(manifest)
+    answers = [("probabilities", "float32", ("batch", 2)), ("log_odds", "float32", ("batch", 1))]
+    check_tensors(manifest, list_row_tensors(table), answers)
     if manifest.labels != table.target.categories:
         raise ManifestError(f"manifest.json: labels: {manifest.labels}, expected {table.target.categories}")
     decision = manifest.decision
     if decision is None:
         raise ManifestError("manifest.json: decision: missing, expected a threshold and bands of risk")
+    numbers, texts = table.numeric_columns, table.text_columns
     return Assets(
         reader=TableReader(table),
         identifier=table.identifier,

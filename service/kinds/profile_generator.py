@@ -20,6 +20,7 @@ from service.items import Item
 from service.noise import draw_normal, draw_uniform, interpolate
 from service.queries import Query as CommonQuery
 from service.session import Row
+from service.table_contract import check_tensors, find_table, list_row_tensors
 from service.table_schema import Schema, describe_answer_row, describe_target
 from service.table_writer import TableWriter
 
@@ -87,23 +88,10 @@ def load(_: Path, manifest: Manifest) -> Assets:
     Raises:
         ManifestError: the manifest's tensors are not noise and a target in and a row out.
     """
-    table = manifest.preprocessing
-    if not isinstance(table, TablePreprocessing):
-        raise ManifestError(f"manifest.json: preprocessing: its type is '{table.type}', expected 'table'")
+    table = find_table(manifest)
     noise = manifest.inputs[0].shape[-1] if manifest.inputs else "no"
-    numbers, texts = len(table.numeric_columns), len(table.text_columns)
-    expected_inputs = [("z", "float32", ("batch", noise)), ("target", "int64", ("batch",))]
-    expected_outputs = [
-        *([("numbers", "float32", ("batch", numbers))] if numbers else []),
-        *([("texts", "string", ("batch", texts))] if texts else []),
-    ]
-    for field, tensors, expected in (
-        ("inputs", manifest.inputs, expected_inputs),
-        ("outputs", manifest.outputs, expected_outputs),
-    ):
-        found = [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
-        if found != expected:
-            raise ManifestError(f"manifest.json: {field}: {found}, expected {expected} by the columns")
+    drawn = [("z", "float32", ("batch", noise)), ("target", "int64", ("batch",))]
+    check_tensors(manifest, drawn, list_row_tensors(table))
     if not isinstance(noise, int):
         raise ManifestError(f"manifest.json: inputs: 'z' has {noise} numbers in a row, expected a fixed size")
     return Assets(manifest, table, noise, TableWriter(table))
