@@ -42,8 +42,17 @@ def measure_reliability(probabilities: Floats, labels: Integers, bins: int = CAL
         labels: (n,) the true classes.
         bins: how many. Guo et al. 2017 use 15.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
+    return sort_into_bins(probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == labels, bins)
+
+
+def sort_into_bins(confidence: Floats, right: NDArray[Any], bins: int) -> Reliability:
+    """Sort predictions by their confidence into ``bins``, each open below and closed above.
+
+    Args:
+        confidence: (n,) the probability of what was predicted.
+        right: (n,) whether it was so: 0 or 1, or a truth value.
+        bins: how many.
+    """
     places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
     filled = np.maximum(counts, 1)

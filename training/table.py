@@ -282,10 +282,8 @@ def _infer_columns(
 def _infer(name: str, values: Texts) -> Column | str:
     """The column, or why it is left out."""
     present = Counter(value for value in values if value)
-    if not present:
-        return "holds no value"
-    if len(present) == 1 and "" not in values:
-        return f"always '{next(iter(present))}'"
+    if said := _find_sameness(present, len(values)):
+        return said
     numbers = {value: count for value, count in present.items() if value.lower() not in _NO_NUMBER}
     words = _boolean_words(_one_spelling(tuple(numbers)).values())
     if words is not None:
@@ -310,10 +308,8 @@ def _infer(name: str, values: Texts) -> Column | str:
 
 def _infer_category(name: str, values: Texts) -> Column | str:
     present = Counter(value for value in values if value)
-    if not present:
-        return "holds no value"
-    if len(present) == 1 and "" not in values:
-        return f"always '{next(iter(present))}'"
+    if said := _find_sameness(present, len(values)):
+        return said
     ordered = sorted(present, key=lambda value: (-present[value], value))
     frequent = [value for value in ordered if present[value] >= RARE_ROWS][:MAX_CATEGORIES]
     is_open = len(frequent) < len(ordered) or len(ordered) > MAX_CLOSED_CATEGORIES
@@ -324,6 +320,13 @@ def _infer_category(name: str, values: Texts) -> Column | str:
         open=is_open,
         has_missing="" in values,
     )
+
+
+def _find_sameness(present: Counter[str], rows: int) -> str | None:
+    """In what all rows are the same, if they are; ``present`` counts the values that are not missing."""
+    if not present:
+        return "holds no value"
+    return f"always '{next(iter(present))}'" if len(present) == 1 and present.total() == rows else None
 
 
 def _one_spelling(values: Texts) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from sklearn import metrics
 
 from training.churn.data import Fold
-from training.metrics import CALIBRATION_BINS, Reliability
+from training.metrics import CALIBRATION_BINS, Reliability, sort_into_bins
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
@@ -95,14 +95,7 @@ def two_sided_p_value(t: float, degrees_of_freedom: int) -> float:
 
 def measure_calibration(probabilities: Floats, targets: Integers, bins: int = CALIBRATION_BINS) -> Reliability:
     """Predictions by their probability of churn, in bins of equal width; ``accuracy`` is the share that did churn."""
-    places = np.clip(np.ceil(probabilities * bins).astype(int) - 1, 0, bins - 1)
-    counts = np.bincount(places, minlength=bins)
-    filled = np.maximum(counts, 1)
-    return Reliability(
-        counts=counts,
-        confidence=np.bincount(places, probabilities, bins) / filled,
-        accuracy=np.bincount(places, targets, bins) / filled,
-    )
+    return sort_into_bins(probabilities, targets, bins)
 
 
 def lift(probabilities: Floats, targets: Integers, share: float = TOP_SHARE) -> float:
