@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from models.columns import TablePreprocessing
 from models.errors import ArtifactError, ManifestError
 from models.image import ImagePreprocessing
+from models.text import TextPreprocessing
 
 FORMAT: Final = 1
 MANIFEST_FILE = "manifest.json"
@@ -38,7 +39,7 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 DType = Literal["bool", "uint8", "int32", "int64", "float16", "float32", "float64", "string"]
 
 # One member for each type of data that a kind may read. A kind on a type that stands here adds nothing.
-Preprocessing = Annotated[ImagePreprocessing | TablePreprocessing, Field(discriminator="type")]
+Preprocessing = Annotated[ImagePreprocessing | TablePreprocessing | TextPreprocessing, Field(discriminator="type")]
 
 
 class Frozen(BaseModel):
