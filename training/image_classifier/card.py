@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from models.image import ImagePreprocessing
 from models.manifest import CARD_FILE, Manifest
-from training.image_classifier.data import Split
 from training.image_classifier.pictures import (
     draw_confusion_matrix,
     draw_features,
@@ -22,6 +21,7 @@ from training.image_classifier.pictures import (
     draw_predictions,
     draw_reliability,
 )
+from training.images import Split
 from training.metrics import measure_reliability
 from training.sections import count, describe_duration, describe_making, make_table
 

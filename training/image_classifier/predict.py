@@ -1,11 +1,10 @@
 """What a network answers for images, and the module that is served."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from training.image_classifier.data import Images
+from training.images import Images, to_tensor
 
 BATCH = 500
 
@@ -47,11 +46,6 @@ def predict(network: nn.Module, images: Images, mean: Tensor, deviation: Tensor,
         batch = (part.to(mean.device) - mean) / deviation
         answers.append((_over_views(network, batch) if views else network(batch)).float().cpu())
     return torch.cat(answers)
-
-
-def to_tensor(images: Images) -> Tensor:
-    """(count, height, width, channels) bytes as (count, channels, height, width) bytes in channels-last memory."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
 
 
 def _over_views(network: nn.Module, batch: Tensor) -> Tensor:

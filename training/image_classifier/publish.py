@@ -17,9 +17,9 @@ from models.manifest import GRAPH_FILE, DataSource, Manifest, save_golden
 from models.repository import Repository
 from training.export import MIN_PARITY_SAMPLES, check_parity, export_graph, publish, tensor_specs
 from training.image_classifier.card import CardFacts, write_card
-from training.image_classifier.data import ImageData, Images
 from training.image_classifier.golden import golden_examples
-from training.image_classifier.predict import ServedNetwork, predict, to_tensor
+from training.image_classifier.predict import ServedNetwork, predict
+from training.images import ImageData, Images, to_tensor
 from training.metrics import classification_metrics, fit_temperature
 from training.provenance import describe_provenance
 

@@ -24,21 +24,19 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from models.manifest import Manifest
+from training.augmentation import alternate_flip, cut_out, rotate, translate
 from training.averaging import average_weights
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
 from training.errors import DivergenceError
-from training.image_classifier.augmentation import alternate_flip, cut_out, rotate, translate
-from training.image_classifier.data import ImageData, Images, Split, load_images
+from training.hardware import choose_precision
+from training.image_classifier.data import load_data, pixel_statistics
 from training.image_classifier.model import ACTIVATIONS, ResidualNet, build_network
-from training.image_classifier.predict import predict, to_tensor
+from training.image_classifier.predict import predict
 from training.image_classifier.publish import publish_version
+from training.images import ImageData, Split, to_tensor
 from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor, scale_learning_rates
 from training.progress import Progress
-
-# Of ImageNet, on which torchvision's backbones were trained, in levels of 0 to 255 (torchvision.models, "weights").
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_DEVIATION = (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
@@ -148,14 +146,7 @@ def run(config: Config, places: Places, *, resume: bool) -> Manifest | None:
     """
     accelerator = Accelerator(mixed_precision=choose_precision(config.precision))
     torch.manual_seed(config.seed)
-    data = load_images(
-        config.data,
-        places.cache,
-        size=config.image_size,
-        max_images=config.max_images,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-    )
+    data = load_data(config, places.cache)
     state = start(config, data, accelerator)
     if resume:
         restore(state, config, places.output / CHECKPOINT_FILE)
@@ -313,21 +304,6 @@ def draw_steps(
         yield order[begin : begin + batch_size][accelerator.process_index :: accelerator.num_processes]
 
 
-def pixel_statistics(config: Config, images: Images) -> tuple[Tensor, Tensor]:
-    """The mean and the standard deviation by which pixels are normalised, each (channels, 1, 1).
-
-    They are the training images' own, or ImageNet's for a backbone that learnt with those.
-    """
-    channels = images.shape[-1]
-    if config.architecture == "transfer" and config.weights != "none" and channels == 3:
-        return tuple(torch.tensor(levels).view(3, 1, 1) for levels in (IMAGENET_MEAN, IMAGENET_DEVIATION))  # type: ignore[return-value]
-    pixels = images.reshape(-1, channels)
-    mean, deviation = pixels.mean(axis=0, dtype=np.float64), pixels.std(axis=0, dtype=np.float64)
-    return tuple(  # type: ignore[return-value]
-        torch.tensor(levels, dtype=torch.float32).view(channels, 1, 1) for levels in (mean, np.maximum(deviation, 1.0))
-    )
-
-
 def set_learning_rate(config: Config, optimizers: list[Optimizer], epochs_done: float) -> None:
     """Set the learning rates of all groups to their highest times the schedule's factor; it runs twice if refined."""
     first = config.first_epochs
@@ -343,15 +319,6 @@ def out_of_patience(config: Config, history: list[dict[str, float]]) -> bool:
     """Whether the last ``patience`` epochs brought no better validation loss."""
     losses = [record["validation_loss"] for record in history]
     return bool(config.patience) and len(losses) - 1 - int(np.argmin([*losses, np.inf])) >= config.patience
-
-
-def choose_precision(precision: str) -> str:
-    """Accelerate's name of the arithmetic: bf16 where asked for, or where ``auto`` finds it in the device."""
-    if precision == "auto":
-        has_gpu = torch.cuda.is_available()
-        has_bf16 = torch.cuda.is_bf16_supported() if has_gpu else torch.cpu.get_capabilities().get("avx512_bf16", False)
-        return "bf16" if has_bf16 else "no"
-    return {"bf16": "bf16", "fp32": "no"}[precision]
 
 
 def save(state: State, config: Config, path: Path) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from training.image_classifier.data import Split, decode_image
 from training.image_classifier.predict import ServedNetwork
+from training.images import Split, decode_image
 
 FOLDER = Path(__file__).parents[2] / "samples" / "cifar10"
 LABELS = tuple(sorted(path.name for path in FOLDER.iterdir() if path.is_dir()))

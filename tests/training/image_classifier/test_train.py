@@ -18,8 +18,8 @@ from training.__main__ import main
 from training.checkpoint import CHECKPOINT_FILE, load_facts
 from training.command import Places, build_config
 from training.errors import DivergenceError, SettingError
-from training.image_classifier.data import load_images
 from training.image_classifier.train import RECIPES, Config, State, out_of_patience, run, start, train
+from training.images import load_images
 
 ROOT = Path(__file__).parents[3]
 
