@@ -1,10 +1,14 @@
 """What a training shows while it runs: a progress bar with the time left, a line for each epoch, TensorBoard curves."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -13,11 +17,36 @@ from torch.utils.tensorboard import SummaryWriter
 TENSORBOARD_FOLDER = "tensorboard"
 
 
-class Progress:
-    """Shows losses, accuracies and time left. In a process that is not the main one it is silent."""
+def describe_classification(record: dict[str, float]) -> str:
+    """What the line of an epoch says where losses and accuracies are followed."""
+    return (
+        f"train loss {record['train_loss']:.4f}  accuracy {record['train_accuracy']:.2%}"
+        f"  validation loss {record['validation_loss']:.4f}  accuracy {record['validation_accuracy']:.2%}"
+    )
 
-    def __init__(self, epochs: int, output: Path, history: list[dict[str, float]], visible: bool) -> None:
+
+class Progress:
+    """Shows what is followed, and the time left. In a process that is not the main one it is silent.
+
+    Args:
+        epochs: how many there are in all.
+        output: the folder of this run, for curves and pictures.
+        history: the record of each epoch before.
+        visible: whether this is the main process.
+        describe: says what of a record stands in the line of an epoch.
+    """
+
+    def __init__(
+        self,
+        epochs: int,
+        output: Path,
+        history: list[dict[str, float]],
+        visible: bool,
+        describe: Callable[[dict[str, float]], str] = describe_classification,
+    ) -> None:
         self.epochs = epochs
+        self.output = output
+        self.describe = describe
         self.console = Console(quiet=not visible)
         self.writer = SummaryWriter(str(output / TENSORBOARD_FOLDER), purge_step=len(history) + 1) if visible else None
         self.bar = Bar(
@@ -45,8 +74,12 @@ class Progress:
 
     def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None:
         """Show how far an epoch is, with its loss and accuracy so far."""
-        text = f"epoch {epoch + 1}/{self.epochs}  loss {loss:.4f}  accuracy {accuracy:.2%}"
-        self.bar.update(self.task, completed=epoch + step / steps, description=text)
+        self.advance(epoch, step, steps, f"loss {loss:.4f}  accuracy {accuracy:.2%}")
+
+    def advance(self, epoch: int, step: int, steps: int, text: str) -> None:
+        """Show how far an epoch is, with what ``text`` says of it."""
+        description = f"epoch {epoch + 1}/{self.epochs}  {text}"
+        self.bar.update(self.task, completed=epoch + step / steps, description=description)
 
     def epoch(self, record: dict[str, float]) -> None:
         """Print the line of an epoch and add it to the curves."""
@@ -54,10 +87,7 @@ class Progress:
         done = epoch - self.epochs_before
         left = (time.monotonic() - self.began) / done * (self.epochs - epoch)
         self.console.print(
-            f"epoch {epoch:>3}/{self.epochs}"
-            f"  train loss {record['train_loss']:.4f}  accuracy {record['train_accuracy']:.2%}"
-            f"  validation loss {record['validation_loss']:.4f}  accuracy {record['validation_accuracy']:.2%}"
-            f"  {record['seconds']:.0f} s  {left:.0f} s left",
+            f"epoch {epoch:>3}/{self.epochs}  {self.describe(record)}  {record['seconds']:.0f} s  {left:.0f} s left",
             highlight=False,
             soft_wrap=True,
         )
@@ -65,3 +95,11 @@ class Progress:
             for name, value in record.items():
                 if name != "epoch":
                     self.writer.add_scalar(name, value, epoch)
+
+    def picture(self, name: str, epoch: int, pixels: NDArray[np.uint8]) -> None:
+        """Keep a picture (height, width, channels) of an epoch, as a file and beside the curves."""
+        if self.writer:
+            folder = self.output / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels).save(folder / f"{epoch:04}.png")
+            self.writer.add_image(name, pixels, epoch, dataformats="HWC")
