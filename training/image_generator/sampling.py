@@ -15,7 +15,7 @@ from training.images import Images, Labels
 Floats = NDArray[np.float32]
 
 BATCH = 250
-STATISTICS_BATCHES = 40
+STATISTICS_BATCHES = 20
 STATISTICS_BATCH_SIZE = 128
 
 

@@ -14,8 +14,9 @@ Features = NDArray[np.float32]  # (images, features)
 
 # A class whose images differ this much less than real ones shows one picture. Healthy trainings stay above a half.
 COLLAPSED_DIVERSITY = 0.05
-# How many times the least distance so far: averaged weights do not jump there and come back.
-DIVERGED_RISE = 10.0
+# How many times the least distance so far, and then only past the spread of real images: there one mean image would
+# be nearer to them.
+DIVERGED_RISE = 2.0
 EPOCHS_TO_BE_SURE = 3
 TINY = 1e-12
 
@@ -25,6 +26,7 @@ def watch(real: Reading, real_labels: Labels, generated: Reading, labels: Labels
     diversities = measure_diversity(real.features, real_labels, generated.features, labels)
     return {
         "validation_frechet_distance": frechet_distance(real.features, generated.features),
+        "validation_spread": float(real.features.var(axis=0, dtype=np.float64).sum()),
         "validation_accuracy": accuracy(generated, labels),
         "validation_diversity": float(diversities.mean()),
         "least_diverse_class": float(diversities.argmin()),
@@ -77,9 +79,13 @@ def check_health(history: Sequence[dict[str, float]], names: Sequence[str]) -> N
             f"discriminator_learning_rate"
         )
     best = min(record["validation_frechet_distance"] for record in history)
-    if all(record["validation_frechet_distance"] > DIVERGED_RISE * best for record in last):
+    if all(
+        record["validation_frechet_distance"] > max(DIVERGED_RISE * best, record["validation_spread"])
+        for record in last
+    ):
         record = last[-1]
         raise DivergenceError(
             f"the training has diverged in epoch {record['epoch']:.0f}: the Fréchet distance is "
-            f"{record['validation_frechet_distance']:.3g} and was {best:.3g}; try lower learning rates"
+            f"{record['validation_frechet_distance']:.3g} and was {best:.3g}, real images spread "
+            f"{record['validation_spread']:.3g}; try lower learning rates"
         )

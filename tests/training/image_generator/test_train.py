@@ -1,6 +1,8 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,10 @@ from training.errors import DivergenceError, SettingError
 from training.image_generator.comparison import compare
 from training.image_generator.losses import LOSSES
 from training.image_generator.sampling import Sampler, draw_noise
-from training.image_generator.train import run
+from training.image_generator.train import keep_best, run
+
+EPOCHS = 50
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,8 @@ def published(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """A small training of the default architecture, with its version."""
     home = tmp_path_factory.mktemp("published")
     places = Places(home / "models", home / "cache", home / "run")
-    settings = config(colours, epochs=40, generator_learning_rate=2e-3, discriminator_learning_rate=4e-3, width=8)
+    rates = {"generator_learning_rate": 2e-3, "discriminator_learning_rate": 4e-3, "average_decay": 0.95}
+    settings = config(colours, epochs=EPOCHS, classification_weight=1.0, width=8, judge_epochs=8, **rates)
     manifest = run(settings, places, resume=False)
     assert manifest is not None
     return places, manifest
@@ -84,7 +90,7 @@ def test_the_metrics_say_how_good_how_diverse_and_how_new_images_are(published: 
         assert isinstance(metrics[name], float), name
     assert metrics["frechet_ratio"] == pytest.approx(
         metrics["frechet_distance"] / metrics["frechet_distance_of_training_images"],  # type: ignore[operator]
-        rel=1e-3,
+        rel=0.01,
     )
     assert metrics["classes_missing"] == 0
     assert set(metrics["per_class"]) == set(COLOURS)  # type: ignore[arg-type]
@@ -120,7 +126,7 @@ def test_the_card_shows_every_picture_and_says_what_the_manifest_says(published:
             assert 150 < picture.width < 1300, name
     coverage = manifest.metrics["coverage"]
     assert f"| Coverage | {coverage:.4f} |" in card
-    for fact in (f"{manifest.parameters:,} parameters", "| blue | ", "## Limits", "| 0.5 | ", "average_decay = 0.999"):
+    for fact in (f"{manifest.parameters:,} parameters", "| blue | ", "## Limits", "| 0.5 | ", "average_decay = 0.95"):
         assert fact in card
 
 
@@ -139,8 +145,8 @@ def test_the_table_of_remedies_names_what_differs_from_the_reference(published: 
 
 def test_samples_and_curves_are_kept_of_every_epoch(published: tuple[Places, Manifest]) -> None:
     output = published[0].output
-    assert len(list((output / "samples").glob("*.png"))) == 40
-    with Image.open(output / "samples" / "0040.png") as picture:
+    assert len(list((output / "samples").glob("*.png"))) == EPOCHS
+    with Image.open(output / "samples" / f"{EPOCHS:04}.png") as picture:
         assert picture.size == (8 * 10 - 2, 3 * 10 - 2)
     assert list((output / "tensorboard").glob("events.out.tfevents.*"))
 
@@ -172,21 +178,21 @@ def test_resuming_with_other_settings_is_an_error_that_names_them(colours: Path,
         train_alone(config(colours, epochs=1, loss="bce", seed=3), places, resume=True)
 
 
-def test_the_best_epoch_s_weights_are_kept(colours: Path, places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    distances = iter([5.0, 1.0, 3.0])
+def test_the_weights_of_the_epoch_nearest_to_the_validation_images_are_kept(colours: Path, places: Places) -> None:
+    state = train_alone(config(colours, "mlp", epochs=1), places)
+    kept = weights_of(state.best)
+    with torch.no_grad():
+        for parameter in state.average.module.parameters():
+            parameter += 1.0
+    distance = state.history[0]["validation_frechet_distance"]
+    keep_best(state, {"validation_frechet_distance": 2 * distance})
+    assert torch.equal(weights_of(state.best), kept)
+    keep_best(state, {"validation_frechet_distance": distance / 2})
+    assert torch.equal(weights_of(state.best), kept + 1.0)
 
-    def watch(*_: object) -> dict[str, float]:
-        rest = ("accuracy", "diversity")
-        return {"validation_frechet_distance": next(distances), **{f"validation_{name}": 0.5 for name in rest}}
 
-    monkeypatch.setattr("training.image_generator.train.watch", watch)
-    monkeypatch.setattr("training.image_generator.train.check_health", lambda *_: None)
-    state = train_alone(config(colours, epochs=3), places)
-    last = [value for value in state.average.module.state_dict().values() if value.is_floating_point()]
-    best = [value for value in state.best.state_dict().values() if value.is_floating_point()]
-    assert not all(torch.equal(a, b) for a, b in zip(last, best, strict=True))
-    second = train_alone(config(colours, epochs=3), Places(places.models, places.cache, places.output / "second"))
-    assert second.epoch == 3
+def weights_of(network: torch.nn.Module) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(network.parameters()).detach()
 
 
 def test_a_loss_that_is_no_number_stops_with_a_reason(colours: Path, places: Places) -> None:
@@ -235,3 +241,16 @@ def test_one_class_and_the_smoke_size_train_from_the_command_line(
     assert manifest.labels == ("red",)
     assert "conditional_accuracy" not in manifest.metrics
     assert (tmp_path / "o" / CHECKPOINT_FILE).exists()
+
+
+def test_two_processes_train_one_model_together(colours: Path, tmp_path: Path) -> None:
+    arguments = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    arguments += ["--mixed_precision", "no", "--dynamo_backend", "no", "--module", "training", "image_generator"]
+    arguments += ["--architecture", "mlp", "--data", str(colours), "--epochs", "2", "--batch-size", "16"]
+    arguments += ["--judge-epochs", "2", "--validation-fraction", "0.2", "--precision", "fp32"]
+    arguments += ["--models", str(tmp_path / "models"), "--output", str(tmp_path / "run")]
+    result = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert Repository(tmp_path / "models").versions("image_generator") == [1]

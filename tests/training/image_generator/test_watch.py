@@ -20,6 +20,7 @@ def history(distances: list[float], diversity: float = 0.8) -> list[dict[str, fl
         {
             "epoch": epoch,
             "validation_frechet_distance": distance,
+            "validation_spread": 40.0,
             "least_diversity": diversity,
             "least_diverse_class": 1.0,
         }
@@ -47,7 +48,7 @@ def test_a_class_that_no_image_is_taken_for_is_missing() -> None:
 
 def test_a_training_on_its_way_goes_on() -> None:
     check_health([], ("Bag", "Coat"))
-    check_health(history([9, 5, 2, 30, 1.5, 18, 19]), ("Bag", "Coat"))
+    check_health(history([90, 80, 70, 5, 50, 39, 60, 60]), ("Bag", "Coat"))
     check_health(history([9, 8], diversity=0.0), ("Bag", "Coat"))
 
 
@@ -57,5 +58,7 @@ def test_a_collapsed_training_stops_and_names_the_class() -> None:
 
 
 def test_a_training_that_only_gets_worse_stops() -> None:
-    with pytest.raises(DivergenceError, match=r"diverged in epoch 4: the Fréchet distance is 80 and was 2"):
+    with pytest.raises(
+        DivergenceError, match=r"diverged in epoch 4: the Fréchet distance is 80 and was 2, real images spread 40"
+    ):
         check_health(history([2, 50, 60, 80]), ("Bag", "Coat"))
