@@ -13,7 +13,7 @@ from training.image_generator.train import RECIPES, Config
 def test_bytes_and_signed_numbers_are_each_other_s_inverse() -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_bytes(to_signed(levels)), levels)
-    assert to_signed(levels).aminmax() == (-1.0, 1.0)
+    assert [float(bound) for bound in to_signed(levels).aminmax()] == [-1.0, 1.0]
 
 
 def test_less_noise_is_the_beginning_of_more() -> None:

@@ -34,7 +34,11 @@ def published(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """A small training of the default architecture, with its version."""
     home = tmp_path_factory.mktemp("published")
     places = Places(home / "models", home / "cache", home / "run")
-    rates = {"generator_learning_rate": 2e-3, "discriminator_learning_rate": 4e-3, "average_decay": 0.95}
+    rates: dict[str, object] = {
+        "generator_learning_rate": 2e-3,
+        "discriminator_learning_rate": 4e-3,
+        "average_decay": 0.95,
+    }
     settings = config(colours, epochs=EPOCHS, classification_weight=1.0, width=8, judge_epochs=8, **rates)
     manifest = run(settings, places, resume=False)
     assert manifest is not None
@@ -183,7 +187,7 @@ def test_the_weights_of_the_epoch_nearest_to_the_validation_images_are_kept(colo
     kept = weights_of(state.best)
     with torch.no_grad():
         for parameter in state.average.module.parameters():
-            parameter += 1.0
+            parameter.add_(1.0)
     distance = state.history[0]["validation_frechet_distance"]
     keep_best(state, {"validation_frechet_distance": 2 * distance})
     assert torch.equal(weights_of(state.best), kept)
