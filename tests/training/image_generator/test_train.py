@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -34,7 +35,7 @@ def published(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """A small training of the default architecture, with its version."""
     home = tmp_path_factory.mktemp("published")
     places = Places(home / "models", home / "cache", home / "run")
-    rates: dict[str, object] = {
+    rates: dict[str, Any] = {
         "generator_learning_rate": 2e-3,
         "discriminator_learning_rate": 4e-3,
         "average_decay": 0.95,
