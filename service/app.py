@@ -28,6 +28,7 @@ from service.metrics import Metrics
 from service.preflight import run_preflight
 from service.providers import ProviderError
 from service.queries import read_query
+from service.seeds import Interpolation
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class ModelService:
         count: int | None = None,
         churn: bool | str | int | None = None,
         seed: int | None = None,
-        interpolate: profile_generator.Interpolation | None = None,
+        interpolate: Interpolation | None = None,
         *,
         ctx: bentoml.Context,
     ) -> Response:

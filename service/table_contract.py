@@ -1,15 +1,9 @@
 """What the manifest of a model of tables must say."""
 
-from collections.abc import Sequence
-from typing import Final
-
 from models.columns import TablePreprocessing
 from models.errors import ManifestError
 from models.manifest import Manifest
-
-Tensor = tuple[str, str, tuple[int | str, ...]]  # name, dtype, shape
-
-_FIELDS: Final = ("inputs", "outputs")
+from service.tensor_contract import Tensor
 
 
 def find_table(manifest: Manifest) -> TablePreprocessing:
@@ -31,15 +25,3 @@ def list_row_tensors(table: TablePreprocessing) -> list[Tensor]:
         *([("numbers", "float32", ("batch", numbers))] if numbers else []),
         *([("texts", "string", ("batch", texts))] if texts else []),
     ]
-
-
-def check_tensors(manifest: Manifest, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-    """Check that the graph takes ``inputs`` and answers ``outputs``.
-
-    Raises:
-        ManifestError: the manifest says otherwise.
-    """
-    for field, tensors, expected in zip(_FIELDS, (manifest.inputs, manifest.outputs), (inputs, outputs), strict=True):
-        found = [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
-        if found != list(expected):
-            raise ManifestError(f"manifest.json: {field}: {found}, expected {expected} by the columns")

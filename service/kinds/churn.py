@@ -22,9 +22,10 @@ from service.problems import list_problems
 from service.queries import Query as CommonQuery
 from service.session import Evaluate, Row
 from service.shapley import Shapley
-from service.table_contract import check_tensors, find_table, list_row_tensors
+from service.table_contract import find_table, list_row_tensors
 from service.table_reader import TableReader
 from service.table_schema import Schema, describe_request_row
+from service.tensor_contract import check_tensors
 
 ROUTE: Final = "/predict-churn"
 BACKGROUND_FILE: Final = "background.json"
@@ -103,7 +104,7 @@ def load(folder: Path, manifest: Manifest) -> Assets:
     """
     table = find_table(manifest)
     answers = [("probabilities", "float32", ("batch", 2)), ("log_odds", "float32", ("batch", 1))]
-    check_tensors(manifest, list_row_tensors(table), answers)
+    check_tensors(manifest, list_row_tensors(table), answers, "the columns")
     if manifest.labels != table.target.categories:
         raise ManifestError(f"manifest.json: labels: {manifest.labels}, expected {table.target.categories}")
     decision = manifest.decision

@@ -1,64 +1,44 @@
 """Makes up customers: rows of a table that nobody is behind."""
 
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, Field, JsonValue, StrictBool, StrictInt, StrictStr
 
 from models.columns import TablePreprocessing, ValueProblem, read_value
-from models.errors import ManifestError
 from models.manifest import Manifest
 from service.bodies import Body, read_json
 from service.config import Settings
 from service.encoders import CsvEncoder, Encoder, JsonEncoder
 from service.errors import UnprocessableError
 from service.items import Item
-from service.noise import draw_normal, draw_uniform, interpolate
+from service.noise import draw_normal, draw_uniform
 from service.queries import Query as CommonQuery
+from service.seeds import Draw, settle, walk
 from service.session import Row
-from service.table_contract import check_tensors, find_table, list_row_tensors
+from service.table_contract import find_table, list_row_tensors
 from service.table_schema import Schema, describe_answer_row, describe_target
 from service.table_writer import TableWriter
+from service.tensor_contract import check_tensors, measure_noise
 
 ROUTE: Final = "/generate-profiles"
-_MAX_SEED: Final = 2**63 - 1
-# A seed that is drawn is one that every language's JSON can hold.
-_DRAWN_BITS: Final = 53
 
-Seed = Annotated[StrictInt, Field(ge=0, le=_MAX_SEED)]
-
-
-class Interpolation(BaseModel):
-    """A way through what the model can make up, from the first profile of one seed to the first one of another."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    from_seed: Seed
-    to_seed: Seed
-    steps: StrictInt = Field(ge=2, description="How many profiles, the first and the last among them.")
+Choice = tuple[NDArray[np.float32], int]  # noise (noise,), and which of the target's two words
 
 
 class Query(CommonQuery):
     """Nothing beside what every request may carry."""
 
 
-class Request(BaseModel):
+class Request(Draw):
     """How many profiles, and which."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    count: Annotated[StrictInt, Field(ge=1)] | None = Field(default=None, description="1 if not given.")
     churn: StrictBool | StrictStr | StrictInt | None = Field(
         default=None, description="The target of all profiles; as often as in the training data if not given."
     )
-    seed: Seed | None = Field(
-        default=None, description="The same seed gives the same profiles. One is drawn if not given."
-    )
-    interpolate: Interpolation | None = Field(default=None, description="In the place of `count` and `seed`.")
 
 
 class Response(BaseModel):
@@ -89,11 +69,9 @@ def load(_: Path, manifest: Manifest) -> Assets:
         ManifestError: the manifest's tensors are not noise and a target in and a row out.
     """
     table = find_table(manifest)
-    noise = manifest.inputs[0].shape[-1] if manifest.inputs else "no"
+    noise = measure_noise(manifest)
     drawn = [("z", "float32", ("batch", noise)), ("target", "int64", ("batch",))]
-    check_tensors(manifest, drawn, list_row_tensors(table))
-    if not isinstance(noise, int):
-        raise ManifestError(f"manifest.json: inputs: 'z' has {noise} numbers in a row, expected a fixed size")
+    check_tensors(manifest, drawn, list_row_tensors(table), "the columns")
     return Assets(manifest, table, noise, TableWriter(table))
 
 
@@ -109,17 +87,7 @@ def describe(manifest: Manifest) -> dict[str, dict[str, Schema]]:
 
 def parse(body: Body, settings: Settings) -> Request:
     """What to make, with a seed, drawn where none is given."""
-    request = read_json(Request, body.content)
-    way = request.interpolate
-    if way is not None and (request.count is not None or request.seed is not None):
-        raise UnprocessableError([("interpolate", "expected neither count nor seed beside it")])
-    location, count = ("count", request.count or 1) if way is None else ("interpolate.steps", way.steps)
-    if count > settings.max_profiles:
-        raise UnprocessableError([(location, f"{count:,}, expected at most {settings.max_profiles:,}")])
-    if way is not None:
-        return request
-    seed = secrets.randbits(_DRAWN_BITS) if request.seed is None else request.seed
-    return request.model_copy(update={"count": count, "seed": seed})
+    return settle(read_json(Request, body.content), settings.max_profiles)
 
 
 def is_quick(_: Request) -> bool:
@@ -134,11 +102,7 @@ def preprocess(request: Request, _: Query, assets: Assets, settings: Settings) -
         UnprocessableError: the target is not one of its two words.
     """
     target = _read_target(request.churn, assets.table)
-    if request.interpolate is not None:
-        return _draw_way(request.interpolate, target, assets)
-    assert request.seed is not None  # noqa: S101  # by parse
-    assert request.count is not None  # noqa: S101  # by parse
-    return _draw(request.seed, request.count, target, assets)
+    return (Item((z, np.array(choice)), choice) for z, choice in _draw(request, target, assets))
 
 
 def postprocess(row: Row, target: int, _: Query, assets: Assets) -> dict[str, Any]:
@@ -171,19 +135,18 @@ def _read_target(value: JsonValue, table: TablePreprocessing) -> int | None:
     return table.target.categories.index(str(word)) if word else None
 
 
-def _draw(seed: int, count: int, target: int | None, assets: Assets) -> Iterator[Item]:
+def _draw(request: Request, target: int | None, assets: Assets) -> Iterator[Choice]:
+    way = request.interpolate
+    if way is not None:
+        first, last = (next(_follow(seed, 1, target, assets)) for seed in (way.from_seed, way.to_seed))
+        return walk(way.steps, first, last)
+    assert request.seed is not None  # noqa: S101  # by parse
+    assert request.count is not None  # noqa: S101  # by parse
+    return _follow(request.seed, request.count, target, assets)
+
+
+def _follow(seed: int, count: int, target: int | None, assets: Assets) -> Iterator[Choice]:
     chances = draw_uniform(seed, count)
     for z in draw_normal(seed, count, assets.noise):
         chance = next(chances)
-        yield _make_item(z, int(chance < assets.table.target_shares[1]) if target is None else target)
-
-
-def _draw_way(way: Interpolation, target: int | None, assets: Assets) -> Iterator[Item]:
-    """Each profile has the target of the end that it is nearer to, where none is asked for."""
-    first, last = (next(_draw(seed, 1, target, assets)) for seed in (way.from_seed, way.to_seed))
-    for step, z in enumerate(interpolate(first.row[0], last.row[0], way.steps)):
-        yield _make_item(z, (first if 2 * step < way.steps else last).facts)
-
-
-def _make_item(z: NDArray[np.float32], target: int) -> Item:
-    return Item((z, np.array(target)), target)
+        yield z, int(chance < assets.table.target_shares[1]) if target is None else target
