@@ -23,7 +23,7 @@ from service.config import load_settings
 from service.errors import RequestError
 from service.exchange import JSON, PROBLEM, Application
 from service.front import Front
-from service.kinds import KINDS, churn, image_classifier, profile_generator
+from service.kinds import KINDS, churn, image_classifier, image_generator, profile_generator
 from service.metrics import Metrics
 from service.preflight import run_preflight
 from service.providers import ProviderError
@@ -110,6 +110,25 @@ class ModelService:
             count=count, churn=churn, seed=seed, interpolate=interpolate
         )
         return await self._predict("profile_generator", request, ctx)
+
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route=image_generator.ROUTE, input_spec=image_generator.Request, output_spec=image_generator.Response
+    )
+    async def generate_image(
+        self,
+        count: int | None = None,
+        label: str | None = None,
+        seed: int | None = None,
+        truncation: float = 1.0,
+        interpolate: Interpolation | None = None,
+        *,
+        ctx: bentoml.Context,
+    ) -> Response:
+        """Make up images."""
+        request = image_generator.Request.model_construct(
+            count=count, label=label, seed=seed, truncation=truncation, interpolate=interpolate
+        )
+        return await self._predict("image_generator", request, ctx)
 
     async def _predict(self, kind: str, request: BaseModel, ctx: bentoml.Context) -> Response:
         """What Front does for a JSON body, for BentoML's own application."""

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     )
     max_pixels: int = Field(default=40_000_000, ge=1, le=2**30, description="The pixels of one image.")
     max_profiles: int = Field(default=100_000, ge=1, le=10_000_000, description="The profiles that one request makes.")
+    max_images: int = Field(default=1_000, ge=1, le=1_000_000, description="The images that one request makes.")
     max_queue_explanations: int = Field(
         default=256, ge=1, le=1_000_000, description="The predictions that may wait to be explained."
     )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,10 +19,15 @@ class Encoder(Protocol):
 
     What ``begin`` and all calls of ``feed`` and ``finish`` return, one behind the other, is the answer. Any of them may
     return nothing, where what it was given is still to be worked on.
+
+    Up to ``quick_predictions`` are fed on the event loop, more at a time in a thread. That is as many as take about a
+    millisecond; or any number, where the work holds the interpreter, so that in a thread it would keep others waiting
+    all the same.
     """
 
     content_type: bytes
     headers: Headers
+    quick_predictions: float
 
     def begin(self) -> bytes:
         """What stands before the predictions."""
@@ -43,6 +49,7 @@ class JsonEncoder:
 
     content_type = JSON
     headers: Headers = ()
+    quick_predictions: float = math.inf
 
     def __init__(self, members: Mapping[str, object], name: str) -> None:
         self._before = orjson.dumps({**members, name: []})[:-2]
@@ -72,6 +79,7 @@ class CsvEncoder:
     """
 
     content_type = b"text/csv; charset=utf-8"
+    quick_predictions: float = math.inf
 
     def __init__(self, columns: Sequence[str], headers: Headers) -> None:
         self.headers = headers

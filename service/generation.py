@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from itertools import islice
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ class Generation:
         batcher: runs its graph.
         settings: the limits, and the deadline of a part.
         metrics: is told of every part.
+        preparers: the threads that make what takes long.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Generation:
         batcher: Batcher[Row, Row],
         settings: Settings,
         metrics: Metrics,
+        preparers: Executor,
     ) -> None:
         self._kind = kind
         self._model = manifest.kind, str(manifest.version)
@@ -55,6 +58,7 @@ class Generation:
         self._batcher = batcher
         self._settings = settings
         self._metrics = metrics
+        self._preparers = preparers
         self._part_rows = min(_PART_ROWS, settings.max_batch_rows)
 
     async def answer(self, body: Body, query: Query, accept: bytes, deadline: float) -> Answer:
@@ -79,8 +83,8 @@ class Generation:
         encoder = encoders[choose_media_type(accept, tuple(encoders))](content, self._assets)
         part = self._take(items, began)
         rows = await self._batcher.submit([item.row for item in part], deadline)
-        first = encoder.begin() + self._encode(encoder, part, rows, query)
-        part = self._take(items, time.perf_counter())
+        content, part = await self._turn(encoder, part, rows, items, query)
+        first = encoder.begin() + content
         chunks = self._go_on(first, part, items, query, encoder) if part else first + encoder.finish()
         return Answer(200, encoder.content_type, chunks, encoder.headers)
 
@@ -91,8 +95,7 @@ class Generation:
         while part:
             yield content
             rows = await self._submit(part)
-            content = self._encode(encoder, part, rows, query)
-            part = self._take(items, time.perf_counter())
+            content, part = await self._turn(encoder, part, rows, items, query)
         yield content + encoder.finish()
 
     async def _submit(self, part: list[Item]) -> Sequence[Row]:
@@ -106,6 +109,19 @@ class Generation:
                 if time.perf_counter() + wait > deadline:
                     raise
                 await asyncio.sleep(wait)
+
+    async def _turn(
+        self, encoder: Encoder, part: list[Item], rows: Sequence[Row], items: Iterator[Item], query: Query
+    ) -> tuple[bytes, list[Item]]:
+        """What the results of a part add to the answer, and the next part; in a thread where that takes long."""
+
+        def work() -> tuple[bytes, list[Item]]:
+            content = self._encode(encoder, part, rows, query)
+            return content, self._take(items, time.perf_counter())
+
+        if len(part) <= encoder.quick_predictions:
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._preparers, work)
 
     def _take(self, items: Iterator[Item], began: float) -> list[Item]:
         part = list(islice(items, self._part_rows))

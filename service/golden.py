@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import numpy as np
 import orjson
 
 from models.errors import ArtifactError
@@ -20,6 +21,13 @@ from service.queries import read_query
 from service.session import Row, Session
 
 
+class Replay(NamedTuple):
+    """What a golden example came to: its items and the predictions for them."""
+
+    items: list[Item]
+    predictions: list[dict[str, Any]]
+
+
 class Example(NamedTuple):
     """A request and its answers, as the service's description shows them."""
 
@@ -27,43 +35,46 @@ class Example(NamedTuple):
     answers: Mapping[str, object]  # by media type
 
 
-def replay_golden(folder: Path, golden: Golden, kind: Kind, assets: Any, session: Session) -> list[Item]:
+def replay_golden(folder: Path, golden: Golden, kind: Kind, assets: Any, session: Session) -> list[Replay]:
     """Send every golden example of a version through parsing, preprocessing, the session and postprocessing.
-
-    Returns:
-        The items of all examples.
 
     Raises:
         ArtifactError: an answer is not the expected one.
     """
-    all_items = []
+    replays = []
     for index, example in enumerate(golden.examples):
         where = f"{folder / GOLDEN_FILE}: examples[{index}]"
         try:
-            items, predictions = _answer(kind, assets, session, example)
+            replay = _answer(kind, assets, session, example)
         except (RequestError, binascii.Error) as error:
             raise ArtifactError(f"{where}: request: the service refuses it: {error}") from error
+        predictions = [_list_levels(prediction) for prediction in replay.predictions]
         found = _find_difference("predictions", predictions, list(example.predictions), golden.tolerance)
         if found is not None:
             raise ArtifactError(f"{where}: {found}")
-        all_items += items
-    return all_items
+        replays.append(replay)
+    return replays
 
 
-def make_example(kind: Kind, manifest: Manifest, assets: Any, example: GoldenExample) -> Example:
-    """What a golden example shows of the service."""
+def make_example(
+    kind: Kind, manifest: Manifest, assets: Any, example: GoldenExample, predictions: list[dict[str, Any]]
+) -> Example:
+    """What a golden example and the predictions for it show of the service."""
     body = _read_body(example)
     request = orjson.loads(body.content) if body.media_type == "application/json" else None
     if not isinstance(kind, GeneratingKind):
-        answer = {"model": manifest.kind, "version": str(manifest.version), "predictions": example.predictions}
+        answer = {"model": manifest.kind, "version": str(manifest.version), "predictions": predictions}
         return Example(request, {"application/json": answer})
     content = kind.parse(body, Settings.model_construct())
-    predictions: Any = example.predictions
     answers: dict[str, object] = {}
     for name, make_encoder in kind.ENCODERS.items():
         encoder = make_encoder(content, assets)
         encoded = encoder.begin() + encoder.feed(predictions) + encoder.finish()
-        answers[name] = orjson.loads(encoded) if name == "application/json" else encoded.decode()
+        # A description is text: there is no place in it for the bytes of a picture.
+        if name == "application/json":
+            answers[name] = orjson.loads(encoded)
+        elif name.startswith("text/"):
+            answers[name] = encoded.decode()
     return Example(request, answers)
 
 
@@ -72,9 +83,7 @@ def _read_body(example: GoldenExample) -> Body:
     return Body(media_type(content_type), content_type, base64.b64decode(example.request.body, validate=True))
 
 
-def _answer(
-    kind: Kind, assets: Any, session: Session, example: GoldenExample
-) -> tuple[list[Item], list[dict[str, Any]]]:
+def _answer(kind: Kind, assets: Any, session: Session, example: GoldenExample) -> Replay:
     query = read_query(kind.Query, urlencode(example.request.query).encode())
     # The limits that are set here and now are none of the model's business, so the defaults hold.
     settings = Settings.model_construct()
@@ -83,7 +92,14 @@ def _answer(
     for start in range(0, len(items), session.max_rows):
         rows += session.run([item.row for item in items[start : start + session.max_rows]])
     predictions = [kind.postprocess(row, item.facts, query, assets) for row, item in zip(rows, items, strict=True)]
-    return items, predictions
+    return Replay(items, predictions)
+
+
+def _list_levels(prediction: Mapping[str, Any]) -> dict[str, object]:
+    """A prediction in which pixels are lists of numbers from 0 to 1, as they are in golden examples."""
+    return {
+        name: (value / 255).tolist() if isinstance(value, np.ndarray) else value for name, value in prediction.items()
+    }
 
 
 def _find_difference(where: str, found: object, expected: object, tolerance: float) -> str | None:

@@ -77,8 +77,8 @@ class Model:
         self._session = Session(folder, manifest, provider, settings.intra_op_threads, settings.max_batch_rows)
         seconds = _warm(folder, self._session)
         golden = load_golden(folder)
-        items = replay_golden(folder, golden, self.kind, self._assets, self._session)
-        self.example = make_example(self.kind, manifest, self._assets, golden.examples[0])
+        replays = replay_golden(folder, golden, self.kind, self._assets, self._session)
+        self.example = make_example(self.kind, manifest, self._assets, golden.examples[0], replays[0].predictions)
         # What is generated comes in full batches, while others ask for single rows.
         usual = seconds[self._session.buckets[-1] if isinstance(self.kind, GeneratingKind) else 1]
         self._runner = None if usual < INLINE_SECONDS else ThreadPoolExecutor(1, f"{manifest.kind}-run")
@@ -92,9 +92,9 @@ class Model:
         )
         self._generation = self._explainer = None
         if isinstance(self.kind, GeneratingKind):
-            self._generation = Generation(self.kind, manifest, self._assets, self.batcher, settings, metrics)
+            self._generation = Generation(self.kind, manifest, self._assets, self.batcher, settings, metrics, preparers)
         if isinstance(self.kind, ExplainingKind):
-            self._explainer = Explainer(folder, manifest, self.kind, self._assets, settings, items[0])
+            self._explainer = Explainer(folder, manifest, self.kind, self._assets, settings, replays[0].items[0])
         largest = self._session.buckets[-1]
         logger.info(
             "loaded %s version %d on %s: %.3f ms for one row, %.3f ms for %d, run %s",

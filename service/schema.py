@@ -85,8 +85,7 @@ def _prediction(name: str, kind: Kind, model: Model | None, components: dict[str
     bodies["application/json"] = {"schema": request}
     answers: dict[str, Schema] = {"application/json": {"schema": response}}
     if isinstance(kind, GeneratingKind):
-        text: Schema = {"type": "string"}
-        answers = {media_type: answers.get(media_type, {"schema": text}) for media_type in kind.ENCODERS}
+        answers = {media_type: answers.get(media_type) or _describe_file(media_type) for media_type in kind.ENCODERS}
     if model is not None:
         for media_type, answer in model.example.answers.items():
             answers[media_type]["example"] = answer
@@ -103,6 +102,12 @@ def _prediction(name: str, kind: Kind, model: Model | None, components: dict[str
             "responses": describe_responses(answers, PREDICTION_ERRORS),
         }
     }
+
+
+def _describe_file(media_type: str) -> Schema:
+    """An answer that is a file of its own type."""
+    kind: Schema = {} if media_type.startswith("text/") else {"contentMediaType": media_type}
+    return {"schema": {"type": "string", **kind}}
 
 
 def _keep_texts(schema: Schema) -> Schema:

@@ -11,7 +11,7 @@ from service.bodies import Body
 from service.config import Settings
 from service.encoders import Encoder
 from service.items import Item
-from service.kinds import churn, image_classifier, profile_generator
+from service.kinds import churn, image_classifier, image_generator, profile_generator
 from service.queries import Query
 from service.session import Evaluate, Row
 
@@ -97,5 +97,6 @@ class GeneratingKind(Kind, Protocol):
 KINDS: Final[Mapping[str, Kind]] = {
     "churn": churn,
     "image_classifier": image_classifier,
+    "image_generator": image_generator,
     "profile_generator": profile_generator,
 }
