@@ -70,7 +70,7 @@ class Config:
     zero_penalty: float = setting(0.0, "the weight of the penalty on slopes at real images (R1)", minimum=0)
     penalty_interval: int = setting(8, "zero_penalty: in every how many steps it is computed", minimum=1)
     discriminator_steps: int = setting(1, "steps of the discriminator for each of the generator", minimum=1)
-    epochs: int = setting(40, "passes of the discriminator over the training images", minimum=1)
+    epochs: int = setting(28, "passes of the discriminator over the training images", minimum=1)
     batch_size: int = setting(64, "real images in one step, over all devices", minimum=2)
     generator_learning_rate: float = setting(2.5e-4, "the generator's highest learning rate", minimum=0)
     discriminator_learning_rate: float = setting(5e-4, "the discriminator's highest learning rate", minimum=0)
