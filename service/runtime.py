@@ -92,7 +92,9 @@ class Model:
         )
         self._generation = self._explainer = None
         if isinstance(self.kind, GeneratingKind):
-            self._generation = Generation(self.kind, manifest, self._assets, self.batcher, settings, metrics, preparers)
+            self._generation = Generation(
+                self.kind, manifest, self._assets, self.batcher, settings, metrics, preparers, seconds
+            )
         if isinstance(self.kind, ExplainingKind):
             self._explainer = Explainer(folder, manifest, self.kind, self._assets, settings, replays[0].items[0])
         largest = self._session.buckets[-1]

@@ -1,6 +1,7 @@
 """The service's description in OpenAPI 3.1, from the pydantic models of its kinds and the models that are loaded."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -48,6 +49,13 @@ _ERROR_HEADERS: Final[Mapping[type[RequestError], Schema]] = {
 }
 
 
+_NO_HEADERS: Final[Mapping[str, Schema]] = MappingProxyType({})
+_SEED: Final[Schema] = {
+    "description": "The seed of an answer that is no JSON.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+
+
 def describe_service(models: Iterable[Model]) -> Schema:
     """The whole description: every route with its parameters, bodies, answers and errors."""
     loaded = {model.manifest.kind: model for model in models}
@@ -84,7 +92,9 @@ def _prediction(name: str, kind: Kind, model: Model | None, components: dict[str
     bodies: dict[str, Schema] = {media_type: {"schema": schema} for media_type, schema in kind.MEDIA_TYPES.items()}
     bodies["application/json"] = {"schema": request}
     answers: dict[str, Schema] = {"application/json": {"schema": response}}
+    headers: Mapping[str, Schema] = _NO_HEADERS
     if isinstance(kind, GeneratingKind):
+        headers = {"X-Seed": _SEED}
         answers = {media_type: answers.get(media_type) or _describe_file(media_type) for media_type in kind.ENCODERS}
     if model is not None:
         for media_type, answer in model.example.answers.items():
@@ -99,7 +109,7 @@ def _prediction(name: str, kind: Kind, model: Model | None, components: dict[str
             "description": model.manifest.description if model is not None else "No version of this model is loaded.",
             "parameters": [*_query_parameters(kind.Query), REQUEST_ID],
             "requestBody": {"required": True, "content": bodies},
-            "responses": describe_responses(answers, PREDICTION_ERRORS),
+            "responses": describe_responses(answers, PREDICTION_ERRORS, headers),
         }
     }
 
@@ -171,11 +181,15 @@ def describe_reading(
     }
 
 
-def describe_responses(content: Schema, errors: Sequence[type[RequestError]]) -> Schema:
+def describe_responses(
+    content: Schema, errors: Sequence[type[RequestError]], further_headers: Mapping[str, Schema] = _NO_HEADERS
+) -> Schema:
     """The answers of an operation: one with ``content``, and one for each of ``errors``."""
     headers = {"X-Request-Id": {"schema": {"type": "string"}}}
     problem = {"application/problem+json": {"schema": {"$ref": _COMPONENTS.format(model="Problem")}}}
-    responses: Schema = {"200": {"description": "The answer.", "headers": headers, "content": content}}
+    responses: Schema = {
+        "200": {"description": "The answer.", "headers": {**headers, **further_headers}, "content": content}
+    }
     for error in errors:
         responses[str(error.status)] = {
             "description": _first_line(error.__doc__),

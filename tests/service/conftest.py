@@ -8,6 +8,7 @@ import pytest
 
 from service.providers import has_gpu
 from tests.conftest import Serve
+from tests.picture_versions import add_image_generator
 from tests.table_versions import add_generator, add_predictor
 from tests.versions import add_version
 
@@ -75,4 +76,31 @@ def table_server(serve: Serve, table_models: Path) -> Iterator[str]:
 def table_client(table_server: str) -> Iterator[httpx.Client]:
     """A client of that server."""
     with httpx.Client(base_url=table_server, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def picture_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with one version that makes up images."""
+    root = tmp_path_factory.mktemp("pictures")
+    add_image_generator(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def picture_server(serve: Serve, picture_models: Path) -> Iterator[str]:
+    """The address of a server of that model, which takes requests that are long enough to be watched."""
+    environment = {
+        "MODELYARD_MODELS": str(picture_models),
+        "MODELYARD_LOG_LEVEL": "WARNING",
+        "MODELYARD_MAX_IMAGES": "50000",
+    }
+    with serve(environment=environment) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def picture_client(picture_server: str) -> Iterator[httpx.Client]:
+    """A client of that server."""
+    with httpx.Client(base_url=picture_server, timeout=60) as client:
         yield client

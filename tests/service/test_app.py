@@ -58,6 +58,13 @@ def table_behind(table_models: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield url
 
 
+@pytest.fixture(scope="module")
+def picture_behind(picture_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """As behind, with the model of images."""
+    with serve_behind(picture_models, tmp_path_factory.mktemp("behind"), MODELYARD_MAX_IMAGES="50000") as url:
+        yield url
+
+
 @pytest.mark.parametrize("query", ["", "?top_k=1", "?top_k=2&version=1"])
 def test_both_ways_in_lead_to_the_same_answers(server: str, behind: str, query: str) -> None:
     front_answer = httpx.post(f"{server}/classify{query}", json={"images": IMAGES})
@@ -115,6 +122,33 @@ def test_both_ways_in_lead_to_the_same_tables(
     answer = httpx.post(table_behind + path, json=request_, headers={"accept": accept})
     assert answer.status_code == 200, answer.text
     assert answer.content == front_answer.content
+    for header in ("content-type", "x-seed"):
+        assert answer.headers.get(header) == front_answer.headers.get(header)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "image/png"])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"count": 3, "seed": 1, "label": "coat"},
+        {"count": 300, "seed": 1, "truncation": 0.5},
+        {"interpolate": {"from_seed": 1, "to_seed": 2, "steps": 3}},
+        {"label": "cat"},
+        {"count": 50_001},
+    ],
+)
+def test_both_ways_in_lead_to_the_same_images(
+    picture_server: str, picture_behind: str, request_: object, accept: str
+) -> None:
+    front_answer, answer = (
+        httpx.post(f"{url}/generate-image", json=request_, headers={"accept": accept})
+        for url in (picture_server, picture_behind)
+    )
+    assert answer.status_code == front_answer.status_code
+    if answer.status_code == 200:
+        assert answer.content == front_answer.content
+    else:
+        assert {**answer.json(), "request_id": ""} == {**front_answer.json(), "request_id": ""}
     for header in ("content-type", "x-seed"):
         assert answer.headers.get(header) == front_answer.headers.get(header)
 

@@ -4,8 +4,10 @@ import asyncio
 import csv
 import io
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +16,11 @@ from service.bodies import Body
 from service.config import Settings
 from service.errors import OverloadedError
 from service.exchange import Answer
-from service.kinds import profile_generator
+from service.generation import Generation
+from service.kinds import image_generator, profile_generator
 from service.metrics import Metrics
 from service.runtime import Model
+from tests.picture_versions import KIND, add_image_generator
 from tests.table_versions import GENERATOR, add_generator, expected_profiles
 
 COUNT = 2000
@@ -58,6 +62,56 @@ def test_a_part_is_one_batch_of_64_rows_at_most(tmp_path: Path, rows: int) -> No
         lines = csv.DictReader(io.StringIO(b"".join(chunks).decode(), newline=""))
         assert [line["age"] for line in lines] == ages_of(3, 500)
         model.close()
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize(("seconds_each", "rows"), [(0.0001, 64), (0.0005, 32), (0.002, 8), (0.015, 1), (0.5, 1)])
+def test_a_part_of_a_slow_model_is_one_that_others_can_wait_for(tmp_path: Path, seconds_each: float, rows: int) -> None:
+    async def check() -> None:
+        model = load_model(tmp_path)
+        assets = profile_generator.load(tmp_path, model.manifest)
+        run_seconds = {rows: rows * seconds_each for rows in (1, 2, 4, 8, 16, 32, 64)}
+        preparers: Any = None
+        generation = Generation(
+            profile_generator, model.manifest, assets, model.batcher, Settings(), Metrics(), preparers, run_seconds
+        )
+        body = Body("application/json", b"application/json", b'{"count": 200, "seed": 5}')
+        answer = await generation.answer(body, profile_generator.Query(), b"text/csv", time.perf_counter() + 30)
+        chunks = [chunk async for chunk in chunks_of(answer)]
+        assert len(chunks) == -(-200 // rows)
+        lines = csv.DictReader(io.StringIO(b"".join(chunks).decode(), newline=""))
+        assert [line["age"] for line in lines] == ages_of(5, 200)
+        model.close()
+
+    asyncio.run(check())
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """Threads that count what they are given."""
+
+    count = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.count += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("accept", "count", "jobs"), [(b"", 16, 0), (b"", 64, 1), (b"", 192, 3), (b"image/png", 64, 0)]
+)
+def test_what_takes_long_to_write_is_written_in_a_thread(tmp_path: Path, accept: bytes, count: int, jobs: int) -> None:
+    async def check() -> None:
+        manifest = add_image_generator(tmp_path)
+        with CountingExecutor(1) as preparers:
+            folder = Repository(tmp_path).folder(KIND, 1)
+            model = Model(folder, manifest, "cpu", Settings(), Metrics(), preparers)
+            body = Body("application/json", b"application/json", b'{"count": %d}' % count)
+            answer = await model.answer(body, image_generator.Query(), accept, time.perf_counter() + 30)
+            if not isinstance(answer.content, bytes):
+                assert [chunk async for chunk in answer.content]
+            assert preparers.count == jobs
+            model.close()
 
     asyncio.run(check())
 

@@ -9,6 +9,7 @@ import pytest
 
 from service import VERSION
 from tests.conftest import ROOT
+from tests.picture_versions import LABELS
 from tests.service.test_classify import PNG
 from tests.table_versions import TABLE
 
@@ -51,6 +52,7 @@ def test_every_route_is_described(description: Description) -> None:
     assert set(description["paths"]) == {
         "/classify",
         "/predict-churn",
+        "/generate-image",
         "/generate-profiles",
         "/models",
         "/models/{kind}",
@@ -199,7 +201,24 @@ def test_every_reference_of_tables_leads_somewhere(table_description: Descriptio
 
 
 def test_without_a_model_its_route_is_described_all_the_same(description: Description) -> None:
-    for path in ("/predict-churn", "/generate-profiles"):
+    for path in ("/predict-churn", "/generate-image", "/generate-profiles"):
         operation = description["paths"][path]["post"]
         assert operation["description"] == "No version of this model is loaded."
         assert "example" not in body_of(operation)
+
+
+def test_images_are_described_with_their_labels_forms_and_examples(picture_client: httpx.Client) -> None:
+    description: Description = picture_client.get("/docs.json").json()
+    operation = description["paths"]["/generate-image"]["post"]
+    request = find_schema(description, body_of(operation)["schema"], "properties")
+    assert request["label"]["enum"] == [*LABELS, None]
+    assert set(request) == {"count", "seed", "interpolate", "label", "truncation"}
+    answers = answers_of(operation)
+    assert answers["image/png"] == {"schema": {"type": "string", "contentMediaType": "image/png"}}
+    image = find_schema(description, answers["application/json"]["schema"], "properties", "images", "items")
+    assert find_schema(description, image, "properties", "png")["contentEncoding"] == "base64"
+    example = answers["application/json"]["example"]
+    assert picture_client.post("/generate-image", json=body_of(operation)["example"]).json() == example
+    assert operation["responses"]["200"]["headers"]["X-Seed"]["schema"]["type"] == "integer"
+    names = {reference.rpartition("/")[2] for reference in find_references(description)}
+    assert names <= set(description["components"]["schemas"])
