@@ -17,7 +17,11 @@ UVICORN = (sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port")
 
 @dataclass(frozen=True)
 class Contender:
-    """One row of the table. ``answers`` is whether it runs the model, so that its answers can be checked."""
+    """One row of the table.
+
+    ``answers`` is whether it runs the model, so that its answers can be checked. ``routes`` are those of workloads, by
+    name, that have another than ``route``.
+    """
 
     name: str
     title: str
@@ -27,6 +31,7 @@ class Contender:
     form: Form
     answers: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
+    routes: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, port: int) -> list[str]:
         """What starts it on ``port``."""
@@ -42,11 +47,13 @@ def this_service(route: str, form: Form) -> Contender:
     return Contender(THIS_SERVICE, "this service", BENTOML, ("service.app:ModelService",), route, form)
 
 
-def plain_bentoml(target: str, route: str, form: Form) -> Contender:
+def plain_bentoml(target: str, route: str, form: Form, routes: Mapping[str, str] | None = None) -> Contender:
     """A stock BentoML service where pip has installed BentoML and nothing else."""
     title = "stock BentoML, as pip installs it (asyncio, h11)"
     environment = {"PYTHONPATH": str(WITHOUT_UVLOOP)}
-    return Contender("bentoml-plain", title, BENTOML, (target,), route, form, environment=environment)
+    return Contender(
+        "bentoml-plain", title, BENTOML, (target,), route, form, environment=environment, routes=routes or {}
+    )
 
 
 def floor(form: Form) -> Contender:

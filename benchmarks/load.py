@@ -30,10 +30,12 @@ def require_wrk() -> None:
         raise RuntimeError("wrk is not installed: 'apt-get install wrk', 'brew install wrk', or github.com/wg/wrk")
 
 
-def run_load(url: str, bodies: Path, content_type: str, connections: int, seconds: int, core: int) -> Load:
+def run_load(
+    url: str, bodies: Path, content_type: str, accept: str | None, connections: int, seconds: int, core: int
+) -> Load:
     """Post the files of ``bodies`` in turn for ``seconds``, each connection waiting for its answer."""
     command = ["taskset", "--cpu-list", str(core), "wrk", "--threads", "1", "--connections", str(connections)]
     command += ["--duration", f"{seconds}s", "--timeout", "10s", "--script", str(SCRIPT), url, "--"]
-    command += [str(bodies), str(len(list(bodies.iterdir()))), content_type]
+    command += [str(bodies), str(len(list(bodies.iterdir()))), content_type, *([accept] if accept is not None else [])]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return Load(**json.loads(output.splitlines()[-1]))

@@ -65,7 +65,11 @@ class Bench:
         with Server(contender.command(port), variables, self.server_core, log) as server:
             samples = []
             for workload in self.workloads:
-                route = f"/{workload.slug}" if contender.name == FLOOR else contender.route
+                route = (
+                    f"/{workload.slug}"
+                    if contender.name == FLOOR
+                    else contender.routes.get(workload.name, contender.route)
+                )
                 url = f"http://127.0.0.1:{port}{route}"
                 server.wait(lambda url=url, workload=workload: _ask(url, contender, workload, 0) is not None)  # type: ignore[misc]
                 _check_answers(url, contender, workload)
@@ -97,11 +101,11 @@ class Bench:
         seconds: int,
     ) -> list[Sample]:
         bodies, content_type = self.workspace / workload.slug / contender.form, CONTENT_TYPES[contender.form]
-        run_load(url, bodies, content_type, max(connections), WARM_UP_SECONDS, self.load_core)
+        run_load(url, bodies, content_type, workload.accept, max(connections), WARM_UP_SECONDS, self.load_core)
         samples = []
         for count in connections:
             cpu_seconds = server.cpu_seconds()
-            load = run_load(url, bodies, content_type, count, seconds, self.load_core)
+            load = run_load(url, bodies, content_type, workload.accept, count, seconds, self.load_core)
             cpu_us = (server.cpu_seconds() - cpu_seconds) / max(1, load.requests) * 1e6
             resident_mb = server.resident_bytes() / 1e6
             samples.append(Sample(workload.name, contender.name, round_, count, load, cpu_us, resident_mb))
@@ -120,10 +124,13 @@ def _check_answers(url: str, contender: Contender, workload: Workload) -> None:
 def _ask(url: str, contender: Contender, workload: Workload, index: int) -> object:
     """What a server answers to one of the requests, or None where it is not ready."""
     headers = {"Content-Type": CONTENT_TYPES[contender.form]}
+    if workload.accept is not None:
+        headers["Accept"] = workload.accept
     request = urllib.request.Request(url, workload.bodies[contender.form][index], headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            return workload.read(json.load(response))
+            content = response.read()
+            return workload.read(json.loads(content) if workload.accept is None else content)
     except urllib.error.HTTPError as error:
         if error.code == 503:
             return None

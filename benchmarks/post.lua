@@ -1,14 +1,15 @@
 -- Posts prepared bodies in turn, and prints what wrk counted as one line of JSON.
--- wrk ... -s post.lua URL -- FOLDER COUNT CONTENT_TYPE; the bodies are FOLDER/0 to FOLDER/(COUNT - 1).
+-- wrk ... -s post.lua URL -- FOLDER COUNT CONTENT_TYPE [ACCEPT]; the bodies are FOLDER/0 to FOLDER/(COUNT - 1).
 
 local requests = {}
 local turn = 0
 
 function init(args)
-  local folder, count, content_type = args[1], tonumber(args[2]), args[3]
+  local folder, count = args[1], tonumber(args[2])
+  local headers = {["Content-Type"] = args[3], ["Accept"] = args[4]}
   for index = 0, count - 1 do
     local file = assert(io.open(folder .. "/" .. index, "rb"))
-    requests[index] = wrk.format("POST", nil, {["Content-Type"] = content_type}, file:read("*a"))
+    requests[index] = wrk.format("POST", nil, headers, file:read("*a"))
     file:close()
   end
   requests.count = count

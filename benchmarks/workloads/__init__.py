@@ -6,7 +6,7 @@ from typing import Protocol
 
 from benchmarks.contenders import Contender
 from benchmarks.servers.session import Steps
-from benchmarks.workloads import churn, image_classifier, profile_generator
+from benchmarks.workloads import churn, image_classifier, image_generator, profile_generator
 from benchmarks.workloads.workload import Workload
 
 
@@ -26,5 +26,6 @@ class Kind(Protocol):
 KINDS: Mapping[str, Kind] = {
     "churn": churn,
     "image_classifier": image_classifier,
+    "image_generator": image_generator,
     "profile_generator": profile_generator,
 }
