@@ -47,3 +47,12 @@ def _describe_gpus() -> str:
         return "no GPU"
     properties = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return ", ".join(f"{gpu.name} with {gpu.total_memory / 2**30:.0f} GiB" for gpu in properties)
+
+
+def choose_precision(precision: str) -> str:
+    """Accelerate's name of the arithmetic: bf16 where asked for, or where ``auto`` finds it in the device."""
+    if precision == "auto":
+        has_gpu = torch.cuda.is_available()
+        has_bf16 = torch.cuda.is_bf16_supported() if has_gpu else torch.cpu.get_capabilities().get("avx512_bf16", False)
+        return "bf16" if has_bf16 else "no"
+    return {"bf16": "bf16", "fp32": "no"}[precision]

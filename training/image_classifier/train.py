@@ -28,6 +28,7 @@ from training.averaging import average_weights
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
 from training.errors import DivergenceError
+from training.hardware import choose_precision
 from training.image_classifier.augmentation import alternate_flip, cut_out, rotate, translate
 from training.image_classifier.data import ImageData, Images, Split, load_images
 from training.image_classifier.model import ACTIVATIONS, ResidualNet, build_network
@@ -343,15 +344,6 @@ def out_of_patience(config: Config, history: list[dict[str, float]]) -> bool:
     """Whether the last ``patience`` epochs brought no better validation loss."""
     losses = [record["validation_loss"] for record in history]
     return bool(config.patience) and len(losses) - 1 - int(np.argmin([*losses, np.inf])) >= config.patience
-
-
-def choose_precision(precision: str) -> str:
-    """Accelerate's name of the arithmetic: bf16 where asked for, or where ``auto`` finds it in the device."""
-    if precision == "auto":
-        has_gpu = torch.cuda.is_available()
-        has_bf16 = torch.cuda.is_bf16_supported() if has_gpu else torch.cpu.get_capabilities().get("avx512_bf16", False)
-        return "bf16" if has_bf16 else "no"
-    return {"bf16": "bf16", "fp32": "no"}[precision]
 
 
 def save(state: State, config: Config, path: Path) -> None:
