@@ -76,7 +76,10 @@ class SentimentNetwork(nn.Module):
         self.reader = reader
         self.pooling = pooling
         self.attention = nn.Linear(reader.features, 1) if pooling == "attention" else None
-        self.classifier = nn.Linear(reader.features * (3 if pooling == "concat" else 1), classes)
+        features = reader.features * (3 if pooling == "concat" else 1)
+        self.mean, self.deviation = nn.Buffer(torch.zeros(features)), nn.Buffer(torch.ones(features))
+        self.classifier = nn.Linear(features, classes)
+        nn.init.zeros_(self.classifier.weight)
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """Logits: (batch, sequence) padded behind with 0 -> (batch, classes)."""
@@ -90,11 +93,7 @@ class SentimentNetwork(nn.Module):
             lengths: (batch,), how many of the vectors belong to each text.
             keep: (batch, pooled features), what pooled values are multiplied by: dropout, drawn by the caller.
         """
-        own = [self.reader.read(vectors, lengths, direction) for direction in range(len(self.reader.directions))]
-        last = torch.cat([states[torch.arange(len(lengths)), lengths - 1] for states in own], 1).float()
-        states = torch.cat([own[0], *(reverse(states, lengths) for states in own[1:])], 2).float()
-        present = torch.arange(vectors.shape[1], device=lengths.device) < lengths[:, None]
-        return self.answer(states, last, present, keep)
+        return self.answer(*self._read_all(vectors, lengths), keep)
 
     def answer(self, states: Tensor, last: Tensor, present: Tensor, keep: Tensor | None = None) -> Tensor:
         """Logits from states.
@@ -105,9 +104,24 @@ class SentimentNetwork(nn.Module):
             present: (batch, sequence), False where there is padding.
             keep: as of :meth:`classify`.
         """
-        pooled = self.pool(states, last, present)
+        pooled = (self.pool(states, last, present) - self.mean) / self.deviation
         logits: Tensor = self.classifier(pooled if keep is None else pooled * keep)
         return logits
+
+    def set_scale(self, pooled: Tensor) -> None:
+        """Let pooled values have a mean of 0 and a deviation of 1 from here on, by those of some texts.
+
+        After pre-training they vary by a tenth or less, and a classifier of them would long see next to nothing.
+
+        Args:
+            pooled: (texts, pooled features), from :meth:`pool_texts`.
+        """
+        self.mean.copy_(pooled.mean(0))
+        self.deviation.copy_(pooled.std(0).clamp_min(1e-3))
+
+    def pool_texts(self, token_ids: Tensor) -> Tensor:
+        """The pooled values of texts, (batch, sequence) padded behind with 0 -> (batch, pooled features)."""
+        return self.pool(*self._read_all(self.reader.embedding(token_ids), (token_ids != 0).sum(1)))
 
     def pool(self, states: Tensor, last: Tensor, present: Tensor) -> Tensor:
         """One vector for each text; the arguments are those of :meth:`answer`."""
@@ -121,6 +135,13 @@ class SentimentNetwork(nn.Module):
         # States are in -1 to 1, so that padding is never the largest.
         highest = states.masked_fill(~present[:, :, None], -2.0).amax(1)
         return highest if self.pooling == "max" else torch.cat([last, highest, _mean(states, present)], 1)
+
+    def _read_all(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The states of all directions, as :meth:`answer` takes them."""
+        own = [self.reader.read(vectors, lengths, direction) for direction in range(len(self.reader.directions))]
+        last = torch.cat([states[torch.arange(len(lengths)), lengths - 1] for states in own], 1).float()
+        states = torch.cat([own[0], *(reverse(states, lengths) for states in own[1:])], 2).float()
+        return states, last, torch.arange(vectors.shape[1], device=lengths.device) < lengths[:, None]
 
 
 class LanguageModel(nn.Module):

@@ -42,6 +42,7 @@ from training.sentiment.tokenizer import SPECIAL_TOKENS, UNKNOWN_ID, train_token
 from training.sentiment.vectors import load_vectors
 
 PRETRAIN_VALIDATION_TEXTS = 256
+SCALE_TEXTS = 512
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ class Config:
     schedule: str = setting("linear", "how the learning rate falls", SCHEDULES)
     warmup_fraction: float = setting(0.05, "the share of the training in which the learning rate rises", None, 0, 0.9)
     max_norm: float = setting(1.0, "gradients are scaled down to this norm", minimum=0)
-    embedding_dropout: float = setting(0.5, "the share of values of embeddings dropped", None, 0, 0.95)
+    embedding_dropout: float = setting(0.25, "the share of values of embeddings dropped", None, 0, 0.95)
     word_dropout: float = setting(0.05, "the share of tokens replaced by the unknown one", None, 0, 0.95)
     layer_dropout: float = setting(0.2, "the share of values dropped between recurrent layers", None, 0, 0.95)
     dropout: float = setting(0.3, "the share of pooled values dropped", None, 0, 0.95)
     adversarial: str = setting(
-        "both", "against whom: the worst small change by label, by prediction", ("none", "label", "prediction", "both")
+        "label", "against whom: the worst small change by label, by prediction", ("none", "label", "prediction", "both")
     )
     perturbation: float = setting(5.0, "the size of that change, in deviations of embeddings", minimum=0)
     average_decay: float = setting(0.998, "of the averaged weights that are served; 0: the last ones", None, 0, 1)
@@ -204,7 +205,11 @@ def start(config: Config, texts: Texts, cache: Path, accelerator: Accelerator) -
     pretraining = []
     if config.pretrain == "language_model":
         pretraining = pretrain_reader(config, texts, reader, cache, accelerator)
-    network = SentimentNetwork(reader, config.pooling, len(texts.data.labels)).to(accelerator.device)
+    network = SentimentNetwork(reader, config.pooling, len(texts.data.labels))
+    sample = [texts.take_ends(ids) for ids in texts.train[:: max(1, len(texts.train) // SCALE_TEXTS)]]
+    with torch.no_grad():
+        network.set_scale(torch.cat([network.pool_texts(pad([ids])) for ids in sample]))
+    network = network.to(accelerator.device)
     optimizers = build_optimizers(config.optimizer, network, config.learning_rate, config.momentum, config.weight_decay)
     return State(network, average_weights(network, config.average_decay), optimizers, pretraining)
 

@@ -21,7 +21,8 @@ def served(architecture: str = "bilstm", pooling: str = "concat", layers: int = 
     torch.manual_seed(seed)
     network = SentimentNetwork(Reader(architecture, 300, 16, 12, layers, 0.0), pooling, 3)
     with torch.no_grad():
-        network.classifier.weight.mul_(20)  # so that differences show
+        network.classifier.weight.normal_()  # so that differences show
+        network.set_scale(torch.randn(50, network.classifier.in_features))
     return ServedNetwork(network, 0.7).eval()
 
 

@@ -3,6 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from training.sentiment.batches import draw_batches, pad, sort_batches
 from training.sentiment.model import ARCHITECTURES, POOLINGS, Reader, SentimentNetwork, reverse
@@ -10,7 +11,9 @@ from training.sentiment.model import ARCHITECTURES, POOLINGS, Reader, SentimentN
 
 def network(architecture: str = "bilstm", pooling: str = "max", layers: int = 1) -> SentimentNetwork:
     torch.manual_seed(0)
-    return SentimentNetwork(Reader(architecture, 50, 8, 6, layers, 0.0), pooling, 3).eval()
+    module = SentimentNetwork(Reader(architecture, 50, 8, 6, layers, 0.0), pooling, 3).eval()
+    nn.init.normal_(module.classifier.weight)  # it begins with zeros, which tell nothing apart
+    return module
 
 
 def texts(count: int = 20) -> list[np.ndarray]:  # type: ignore[type-arg]
@@ -37,6 +40,17 @@ def test_every_token_of_a_text_can_change_its_logits() -> None:
     for row, length in enumerate(lengths):
         assert (vectors.grad[row, :length].norm(dim=1) > 0).all()
         assert (vectors.grad[row, length:] == 0).all()
+
+
+def test_pooled_values_are_brought_to_one_scale() -> None:
+    module = network(pooling="concat")
+    pooled = torch.cat([module.pool_texts(pad([text])) for text in texts()]).detach()
+    module.set_scale(pooled)
+    scaled = (pooled - module.mean) / module.deviation
+    assert torch.allclose(scaled.mean(0), torch.zeros(36), atol=1e-5)
+    assert torch.allclose(scaled.std(0), torch.ones(36), atol=1e-4)
+    answered = module.classifier(scaled[:1])
+    assert torch.allclose(module(pad(texts()[:1])), answered, atol=1e-5)
 
 
 def test_reversing_turns_each_text_and_leaves_padding_behind() -> None:

@@ -25,7 +25,7 @@ def test_special_tokens_have_the_ids_that_the_graph_counts_on(tokenizer: Tokeniz
 
 
 def test_words_are_read_in_lower_case_without_line_breaks_of_html(tokenizer: Tokenizer) -> None:
-    assert read(tokenizer, "The<br /><br >film Was<br/>") == ["[START]", "the", "film", "was", "[END]"]
+    assert read(tokenizer, "The<br /><BR>film Was<br/>") == ["[START]", "the", "film", "was", "[END]"]
 
 
 @pytest.mark.parametrize("text", ["", " \n", "<br />"])
@@ -70,3 +70,12 @@ def test_a_tokenizer_is_read_from_its_file_and_a_broken_one_is_refused(tokenizer
     path.write_text("{}", "utf-8")
     with pytest.raises(ArtifactError, match=r"tokenizer.json: cannot be read"):
         load_tokenizer(tmp_path)
+
+
+def test_the_same_texts_give_the_same_tokenizer(tokenizer: Tokenizer) -> None:
+    texts = [text for text, _ in make_reviews(200)]
+    assert {train_tokenizer(texts, 400).to_str() for _ in range(4)} == {tokenizer.to_str()}
+
+
+def test_pieces_are_looked_for_in_words_alone(tokenizer: Tokenizer) -> None:
+    assert read(tokenizer, "##a")[1:-1] == [*read(tokenizer, "##")[1:-1], *read(tokenizer, "a")[1:-1]]
