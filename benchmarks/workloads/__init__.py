@@ -6,7 +6,7 @@ from typing import Protocol
 
 from benchmarks.contenders import Contender
 from benchmarks.servers.session import Steps
-from benchmarks.workloads import churn, image_classifier, profile_generator
+from benchmarks.workloads import churn, image_classifier, profile_generator, sentiment
 from benchmarks.workloads.workload import Workload
 
 
@@ -27,4 +27,5 @@ KINDS: Mapping[str, Kind] = {
     "churn": churn,
     "image_classifier": image_classifier,
     "profile_generator": profile_generator,
+    "sentiment": sentiment,
 }
