@@ -60,6 +60,10 @@ class Supervisor(bentoml_circus.Arbiter):
                 f"the last with status {self._last_status}"
             ) from error
 
+    def manage_watchers(self) -> Any:
+        """Replace the workers that ended; at the next time where they are being started or ended now."""
+        return None if self._exclusive_running_command is not None else super().manage_watchers()
+
     def stop(self) -> Any:
         """Have every worker drain and end."""
         if self._exclusive_running_command is not None:  # a worker is being replaced at this moment, or they end
