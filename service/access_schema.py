@@ -19,7 +19,7 @@ _SCHEMES: Final[Schema] = {
 
 
 def add_access(document: Schema) -> Schema:
-    """``document`` with the keys that its routes take, the refusals of who has none, and the time that a client gives."""
+    """``document`` with the keys that its routes take, who is refused without, and the time that a client gives."""
     refusals = describe_responses({}, (UnauthorizedError, ForbiddenError, TooManyRequestsError))
     del refusals["200"]
     paths = {
@@ -27,7 +27,7 @@ def add_access(document: Schema) -> Schema:
         for path, operations in document["paths"].items()
     }
     # An empty requirement: without keys the service is open.
-    security = [{}, *({name: []} for name in _SCHEMES)]
+    security: list[Schema] = [{}, *({name: []} for name in _SCHEMES)]
     components = {**document["components"], "securitySchemes": _SCHEMES}
     return {**document, "paths": paths, "security": security, "components": components}
 
