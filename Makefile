@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 HOST ?= 127.0.0.1
 PORT ?= 3000
+WORKERS ?=
 KIND ?= image_classifier
 ARGS ?=
 
@@ -21,8 +22,8 @@ export BENTOML_DO_NOT_TRACK ?= True
 help: ## List what there is to do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: .venv/complete ## Serve models/ at http://HOST:PORT (127.0.0.1:3000)
-	@exec $(SERVICE)/bentoml serve service.app:ModelService --host $(HOST) --port $(PORT)
+serve: .venv/complete ## Serve models/ at http://HOST:PORT (127.0.0.1:3000) with WORKERS (1) processes
+	@exec $(if $(WORKERS),env MODELYARD_WORKERS=$(WORKERS)) $(SERVICE)/bentoml serve service.app:ModelService --host $(HOST) --port $(PORT)
 
 train: .venv-dev/complete ## Train KIND (image_classifier) with the options in ARGS
 	@exec $(DEV)/python -m training $(KIND) $(ARGS)

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from models.errors import ModelError
-from service import logs, protocol
+from service import logs, protocol, server, supervisor
 from service.bodies import Body
 from service.catalogue import Catalogue, NoModelError
 from service.config import load_settings
@@ -38,6 +38,7 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's S
     def to_asgi(self, is_main: bool = True) -> Application:
         """The application that BentoML's workers run."""
         protocol.install()
+        server.install()
         return Front(super().to_asgi(is_main=is_main))
 
 
@@ -45,6 +46,7 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's S
 @bentoml.service(
     name="modelyard",
     service_class=FrontedService,
+    http={"host": "127.0.0.1"},  # to be reached from elsewhere it has to be told so
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
@@ -63,6 +65,7 @@ class ModelService:
     def check() -> None:
         """Before any worker starts: find out whether one can."""
         run_preflight()
+        supervisor.install(load_settings())
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:

@@ -1,14 +1,15 @@
 """The settings of the service: read once at the start, from the environment and an optional file, then frozen."""
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX: Final = "MODELYARD_"
 FILE_VARIABLE: Final = "MODELYARD_SETTINGS_FILE"
@@ -17,6 +18,16 @@ MODELS_FOLDER: Final = Path(__file__).resolve().parent.parent / "models"
 
 class SettingsError(Exception):
     """A setting that stops the start. The message names the setting, its value and what was expected."""
+
+
+def _split(value: object) -> object:
+    """The names in a text that separates them by commas, as environment variables do."""
+    if isinstance(value, str):
+        return tuple(filter(None, (name.strip() for name in value.split(","))))
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -50,6 +61,49 @@ class Settings(BaseSettings):
     )
     log_format: Literal["readable", "json"] = Field(default="readable", description="The form of the log's lines.")
 
+    # Who may ask, how often, and by which way.
+    keys: Path | None = Field(default=None, description="The file of API keys; without it the service is open to all.")
+    rate_limit_per_second: float = Field(
+        default=0.0,
+        ge=0,
+        description="The requests that one key, or else one address, may send; 0: as many as it likes.",
+    )
+    rate_limit_burst: int = Field(default=20, ge=1, le=1_000_000, description="How many of these may come at once.")
+    trusted_proxies: Names = Field(
+        default=(), description="Networks of proxies whose X-Forwarded-For is believed, separated by commas."
+    )
+    allowed_origins: Names = Field(
+        default=(), description="Origins whose pages may ask (CORS), separated by commas; *: any. None by default."
+    )
+    tls_certificate: Path | None = Field(default=None, description="The certificate chain, PEM: HTTPS instead of HTTP.")
+    tls_key: Path | None = Field(default=None, description="The private key of the certificate, PEM.")
+    admin_port: int | None = Field(
+        default=None, ge=1, le=65535, description="Where metrics and administration are, and nowhere else."
+    )
+    admin_host: str = Field(default="127.0.0.1", description="The address of that port.")
+
+    # How many processes, and how they end.
+    workers: int = Field(default=1, ge=1, le=256, description="The processes that serve, each with all models.")
+    drain_seconds: float = Field(
+        default=0.0, ge=0, le=3600, description="From the signal to stop, and /readyz failing, to no new connections."
+    )
+    finish_seconds: float = Field(
+        default=30.0, gt=0, le=3600, description="How long after that requests may take to be answered."
+    )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _name_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            ipaddress.ip_network(name)
+        return value
+
+    @model_validator(mode="after")
+    def _have_both_or_neither(self) -> "Settings":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key: expected both or neither")
+        return self
+
     @field_validator("max_pending_bytes")
     @classmethod
     def _hold_a_body(cls, value: int, info: ValidationInfo) -> int:
@@ -76,6 +130,8 @@ def load_settings() -> Settings:
         return Settings(**in_file)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
+        if not problem["loc"]:
+            raise SettingsError(problem["msg"]) from error
         field = str(problem["loc"][0])
         where = f"{path}: {field}" if field in in_file else PREFIX + field.upper()
         raise SettingsError(f"{where}='{problem['input']}': {problem['msg']}") from error

@@ -6,6 +6,7 @@ from typing import Final
 import orjson
 
 from models.manifest import Manifest
+from service.access_schema import add_access
 from service.catalogue import Catalogue
 from service.errors import OverloadedError
 from service.exchange import JSON, Answer, Exchange
@@ -47,7 +48,7 @@ class Operations:
 
     async def get_description(self, _: Exchange) -> Answer:
         """The OpenAPI description, with the labels of the models that are loaded."""
-        return Answer(200, JSON, orjson.dumps(add_protocol(describe_service(self._catalogue))))
+        return Answer(200, JSON, orjson.dumps(add_access(add_protocol(describe_service(self._catalogue)))))
 
     async def get_page(self, _: Exchange) -> Answer:
         """The description as a page to try it on, made by the Swagger UI that BentoML brings.

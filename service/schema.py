@@ -11,11 +11,14 @@ from service.documents import Models, Problem
 from service.errors import (
     BadBodyError,
     DeadlineError,
+    ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
     OverloadedError,
     RequestError,
     TooLargeError,
+    TooManyRequestsError,
+    UnauthorizedError,
     UnprocessableError,
     UnsupportedMediaTypeError,
 )
@@ -45,6 +48,9 @@ PREDICTION_ERRORS: Final = (
 _ERROR_HEADERS: Final[Mapping[type[RequestError], Schema]] = {
     MethodNotAllowedError: {"Allow": {"schema": {"type": "string"}}},
     OverloadedError: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
+    TooManyRequestsError: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
+    UnauthorizedError: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    ForbiddenError: {"WWW-Authenticate": {"schema": {"type": "string"}}},
 }
 
 

@@ -73,7 +73,9 @@ def test_an_unknown_setting_is_refused_with_a_guess(monkeypatch: pytest.MonkeyPa
 
 def test_an_unknown_setting_like_no_other_is_refused_with_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_ZZZ", "3")
-    with pytest.raises(SettingsError, match=r"MODELYARD_ZZZ='3': no such setting, expected one of MODELYARD_DEADLINE"):
+    with pytest.raises(
+        SettingsError, match=r"MODELYARD_ZZZ='3': no such setting, expected one of MODELYARD_ADMIN_HOST"
+    ):
         load_settings()
 
 
@@ -97,4 +99,25 @@ def test_a_bad_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MODELYARD_SETTINGS_FILE", str(tmp_path / "nowhere.toml"))
     with pytest.raises(SettingsError, match=r"nowhere\.toml': cannot be read: No such file"):
+        load_settings()
+
+
+def test_names_are_separated_by_commas_or_a_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MODELYARD_ALLOWED_ORIGINS", "https://a.example, https://b.example,")
+    assert load_settings().allowed_origins == ("https://a.example", "https://b.example")
+    file = tmp_path / "modelyard.toml"
+    file.write_text('trusted_proxies = ["10.0.0.0/8", "::1"]\n')
+    monkeypatch.setenv("MODELYARD_SETTINGS_FILE", str(file))
+    assert load_settings().trusted_proxies == ("10.0.0.0/8", "::1")
+
+
+def test_a_network_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_TRUSTED_PROXIES", "10.0.0.0/8,proxy")
+    with pytest.raises(SettingsError, match=r"MODELYARD_TRUSTED_PROXIES='10\.0\.0\.0/8,proxy': .*'proxy' does not"):
+        load_settings()
+
+
+def test_a_certificate_needs_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_TLS_CERTIFICATE", "server.pem")
+    with pytest.raises(SettingsError, match="tls_certificate and tls_key: expected both or neither"):
         load_settings()

@@ -101,9 +101,11 @@ def test_classify_is_described_with_its_bodies_queries_errors_and_an_example(des
     assert {"image/png", "image/jpeg", "multipart/form-data", "application/json"} < set(
         operation["requestBody"]["content"]
     )
-    assert [parameter["name"] for parameter in operation["parameters"]] == ["version", "top_k", "X-Request-Id"]
+    names = [parameter["name"] for parameter in operation["parameters"]]
+    assert names == ["version", "top_k", "X-Request-Id", "X-Request-Timeout"]
     assert operation["parameters"][1]["schema"] == {"type": "integer", "minimum": 1}
-    assert set(operation["responses"]) == {"200", "400", "404", "405", "413", "415", "422", "503", "504"}
+    errors = {"400", "401", "403", "404", "405", "413", "415", "422", "429", "503", "504"}
+    assert set(operation["responses"]) == {"200", *errors}
     assert "Retry-After" in operation["responses"]["503"]["headers"]
 
 
