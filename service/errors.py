@@ -2,8 +2,10 @@
 
 RequestError
 ├── BadBodyError               400  the body is not what its Content-Type says
+├── ForbiddenError             403  not for this client
 ├── NotFoundError              404  no such route, model or version
 ├── MethodNotAllowedError      405  the route exists, for other methods
+├── ConflictError              409  not as things stand
 ├── TooLargeError              413  over a size limit
 ├── UnsupportedMediaTypeError  415  a media type that the route does not take
 ├── UnprocessableError         422  well-formed but not acceptable; says what is wrong where
@@ -72,6 +74,13 @@ class BadBodyError(RequestError):
     title = "Bad Request"
 
 
+class ForbiddenError(RequestError):
+    """Not for this client."""
+
+    status = 403
+    title = "Forbidden"
+
+
 class NotFoundError(RequestError):
     """No such route, model or version."""
 
@@ -93,6 +102,13 @@ class MethodNotAllowedError(RequestError):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """``Allow``, as RFC 9110 asks."""
         return [(b"allow", ", ".join(self.allowed).encode())]
+
+
+class ConflictError(RequestError):
+    """Not as things stand."""
+
+    status = 409
+    title = "Conflict"
 
 
 class TooLargeError(RequestError):

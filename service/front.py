@@ -18,6 +18,7 @@ from typing import Final
 
 import bentoml
 
+from service.administration import Administration
 from service.attendance import Attendance
 from service.bodies import Disconnect
 from service.catalogue import Catalogue
@@ -25,6 +26,7 @@ from service.config import Settings
 from service.errors import (
     BadBodyError,
     DeadlineError,
+    ForbiddenError,
     InternalError,
     MethodNotAllowedError,
     NotFoundError,
@@ -126,7 +128,10 @@ class Front:
         """The answer of the route's handler, or the problem that keeps it from answering."""
         self._attendance.enter(exchange)
         try:
-            answer = await _find_handler(route, exchange)(exchange)
+            handler = _find_handler(route, exchange)
+            if route is not None and route.admin:
+                _check_administrator(self._settings)
+            answer = await handler(exchange)
             if isinstance(answer.content, bytes):
                 return answer
             return await Stream.begin(answer, answer.content)
@@ -259,7 +264,8 @@ def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> d
         routes[f"/models/{name}"] = reading("/models/{kind}", operations.get_model)
         predictions = Predictions(name, catalogue, settings, metrics, intake)
         routes[kind.ROUTE] = Route(kind.ROUTE, {"POST": predictions.post})
-    return routes | InferenceProtocol(catalogue, settings, metrics, intake).list_routes()
+    routes |= InferenceProtocol(catalogue, settings, metrics, intake).list_routes()
+    return routes | Administration(catalogue).list_routes()
 
 
 def _list_headers(answer: Answer, request_id: str) -> list[tuple[bytes, bytes]]:
@@ -271,6 +277,11 @@ def _list_headers(answer: Answer, request_id: str) -> list[tuple[bytes, bytes]]:
 
 def _is_behind(path: str) -> bool:
     return path in _BEHIND or path.startswith(_BEHIND_FOLDER)
+
+
+def _check_administrator(settings: Settings) -> None:
+    if not settings.admin_open:
+        raise ForbiddenError("this route is for administrators, and there are none")
 
 
 def _find_handler(route: Route | None, exchange: Exchange) -> Handler:

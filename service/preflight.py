@@ -15,6 +15,7 @@ from service.catalogue import Catalogue, NoModelError
 from service.config import SettingsError, load_settings
 from service.metrics import Metrics
 from service.providers import ProviderError
+from service.state import StateError
 
 
 def run_preflight() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
     try:
         catalogue = Catalogue(load_settings(), Metrics())
         catalogue.load()
-    except (SettingsError, NoModelError, ProviderError, ModelError) as error:
+    except (SettingsError, NoModelError, ProviderError, ModelError, StateError) as error:
         raise SystemExit(f"modelyard cannot start: {error}") from error
     catalogue.close()
 

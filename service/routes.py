@@ -15,6 +15,7 @@ class Route(NamedTuple):
 
     name: str
     handlers: Mapping[str, Handler]  # by method
+    admin: bool = False  # whether it is for administrators alone
 
 
 class Routes:

@@ -73,7 +73,9 @@ def test_an_unknown_setting_is_refused_with_a_guess(monkeypatch: pytest.MonkeyPa
 
 def test_an_unknown_setting_like_no_other_is_refused_with_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_ZZZ", "3")
-    with pytest.raises(SettingsError, match=r"MODELYARD_ZZZ='3': no such setting, expected one of MODELYARD_DEADLINE"):
+    with pytest.raises(
+        SettingsError, match=r"MODELYARD_ZZZ='3': no such setting, expected one of MODELYARD_ADMIN_OPEN"
+    ):
         load_settings()
 
 
