@@ -16,8 +16,8 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class Server:
     """A running server. Use it as a context manager: leaving stops the whole tree."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], core: int, log: Path) -> None:
-        """Start ``command`` on ``core`` alone, with ``environment`` added to this process's; it prints to ``log``."""
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], core: int | str, log: Path) -> None:
+        """Start ``command`` on ``core`` alone, or on several as taskset lists them, with ``environment`` added to this process's; it prints to ``log``."""
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
