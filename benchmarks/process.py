@@ -17,7 +17,10 @@ class Server:
     """A running server. Use it as a context manager: leaving stops the whole tree."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], core: int | str, log: Path) -> None:
-        """Start ``command`` on ``core`` alone, or on several as taskset lists them, with ``environment`` added to this process's; it prints to ``log``."""
+        """Start ``command``, with ``environment`` added to this process's; it prints to ``log``.
+
+        ``core`` is the one it runs on, or several as taskset lists them.
+        """
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(

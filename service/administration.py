@@ -123,11 +123,7 @@ class Administration:
 
 
 def describe_plan(catalogue: Catalogue, kind: str) -> dict[str, JsonValue]:
-    """What serves a kind, as administrators read it.
-
-    Raises:
-        StateError: the state cannot be read.
-    """
+    """What is to serve a kind, and what does."""
     plan = catalogue.find_plan(kind)
     entries = catalogue.list_entries(kind)
     default = next((str(entry.version) for entry in entries if entry.state == "serving"), None)

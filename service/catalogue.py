@@ -135,20 +135,12 @@ class Catalogue:
         return entries
 
     def find_plan(self, kind: str) -> Plan:
-        """What is to serve ``kind``.
-
-        Raises:
-            StateError: the state cannot be read.
-        """
-        return self._find_plan(kind, self._state.read())
+        """What is to serve ``kind``, as of the last look at the state."""
+        return self._find_plan(kind, self._state.last)
 
     def find_previous(self, kind: str) -> int | None:
-        """The version that a rollback goes to.
-
-        Raises:
-            StateError: the state cannot be read.
-        """
-        record = self._state.read().records.get(kind)
+        """The version that a rollback goes to, as of the last look at the state."""
+        record = self._state.last.records.get(kind)
         return None if record is None else record.previous
 
     @property
@@ -175,9 +167,9 @@ class Catalogue:
             if kind not in KINDS:
                 logger.warning("%s: no such kind of model, expected one of %s", kind, ", ".join(KINDS))
         for kind in KINDS:
-            self._asked[kind] = self.find_plan(kind).asked
+            self._asked[kind] = self._find_plan(kind, self._state.read()).asked
             self._follow(kind, is_start=True)
-        if not self._serving and not any(self.find_plan(kind).unloaded for kind in KINDS):
+        if not self._serving and not any(self._find_plan(kind, self._state.read()).unloaded for kind in KINDS):
             reasons = "".join(f"\n  {kind} version {version}: {reason}" for kind, version, reason in self.refusals)
             raise NoModelError(f"{self._settings.models}: holds no model that can be served{reasons}")
         self.ready = True
@@ -215,7 +207,7 @@ class Catalogue:
         """
         if not self._state.is_kept:
             raise ConflictError("the service keeps no state, so that its versions cannot be set while it runs")
-        if set(edit(self.find_plan(kind)).list_versions()) <= set(self.list_loaded(kind)):
+        if set(edit(self._find_plan(kind, self._state.read())).list_versions()) <= set(self.list_loaded(kind)):
             await asyncio.to_thread(self._change, kind, edit, (), record)
         else:
             await self.run(lambda: self._load_and_change(kind, edit, record))
@@ -229,12 +221,12 @@ class Catalogue:
             ConflictError: there is none, or it cannot be loaded.
             StateError: the state cannot be read or written.
         """
-        previous = self.find_previous(kind)
+        record = self._state.read().records.get(kind)
+        previous = None if record is None else record.previous
         if previous is None:
             raise ConflictError(f"{kind} has no earlier default version to go back to")
         changes = {"default": previous, "canary": None, "unloaded": False}
-        record = Record(default=previous, previous=None)
-        await self.change(kind, lambda plan: plan.model_copy(update=changes), record)
+        await self.change(kind, lambda plan: plan.model_copy(update=changes), Record(default=previous, previous=None))
 
     async def take(self, kind: str, version: int | None) -> None:
         """Load ``version``, or look at the files of ``kind`` anew: those that were refused, and those that serve.
@@ -275,7 +267,7 @@ class Catalogue:
 
     def _follow(self, kind: str, *, is_start: bool = False) -> None:
         """Load what the plan wants and is not there, each version taking its part as soon as it can."""
-        asked = self.find_plan(kind).asked
+        asked = self._find_plan(kind, self._state.read()).asked
         if asked != self._asked.get(kind, 0):
             self._asked[kind] = asked
             self._loader.forget(kind)
@@ -309,7 +301,7 @@ class Catalogue:
         return next((version for version in missing if not self._loader.is_refused(kind, version)), None)
 
     def _load_and_change(self, kind: str, edit: Edit, record: Record | None) -> None:
-        plan = edit(self.find_plan(kind))
+        plan = edit(self._find_plan(kind, self._state.read()))
         loaded = self.list_loaded(kind)
         models = []
         for version in plan.list_versions():

@@ -88,6 +88,11 @@ class StateFile:
         self._stamp: tuple[int, int, int] | None = None
         self._lock = threading.Lock()
 
+    @property
+    def last(self) -> State:
+        """The state as it was read last."""
+        return self._state
+
     def read(self) -> State:
         """The state as it is now.
 
@@ -115,8 +120,7 @@ class StateFile:
             return self._state
         path = self._folder / STATE_FILE
         try:
-            status = path.stat()
-            stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
+            stamp = _stamp(path)
             if stamp != self._stamp:
                 self._state, self._stamp = State.model_validate_json(path.read_bytes()), stamp
         except FileNotFoundError:
@@ -141,6 +145,7 @@ class StateFile:
                 file.flush()
                 os.fsync(file.fileno())
             staging.replace(path)
+            self._state, self._stamp = state, _stamp(path)
         except OSError as error:
             raise StateError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -161,3 +166,9 @@ class StateFile:
             yield
         finally:
             os.close(descriptor)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What tells one content of a file from the next."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size

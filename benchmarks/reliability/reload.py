@@ -196,14 +196,13 @@ class Proof:
 
 def _is_near(found: Any, expected: Any, tolerance: float) -> bool:
     if isinstance(expected, Mapping):
-        return found.keys() == expected.keys() and all(
-            _is_near(found[name], value, tolerance) for name, value in expected.items()
-        )
+        same_names: bool = found.keys() == expected.keys()
+        return same_names and all(_is_near(found[name], value, tolerance) for name, value in expected.items())
     if isinstance(expected, list | tuple):
         pairs = zip(found, expected, strict=False)
         return len(found) == len(expected) and all(_is_near(*pair, tolerance) for pair in pairs)
     if isinstance(expected, float):
-        return abs(found - expected) <= tolerance
+        return bool(abs(found - expected) <= tolerance)
     return bool(found == expected)
 
 

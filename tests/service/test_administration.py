@@ -28,14 +28,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def http(serve: Serve, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a server that takes everybody for an administrator."""
-    environment = {
+def environment(models: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Servers that share their models and their state, and take everybody for an administrator."""
+    return {
         "MODELYARD_MODELS": str(models),
         "MODELYARD_STATE": str(tmp_path_factory.mktemp("state")),
         "MODELYARD_ADMIN_OPEN": "true",
         "MODELYARD_WATCH_SECONDS": "0.2",
     }
+
+
+@pytest.fixture(scope="module")
+def http(serve: Serve, environment: dict[str, str]) -> Iterator[httpx.Client]:
+    """A client of such a server."""
     with serve(environment=environment) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield client
 
@@ -128,6 +133,18 @@ def test_what_cannot_be_set_is_refused(admin: httpx.Client, path: str, body: Any
     check_problem(admin.patch(path, json=body), status, detail)
 
 
+def test_another_process_serves_by_the_same_plan(
+    admin: httpx.Client, serve: Serve, environment: dict[str, str]
+) -> None:
+    admin.patch(ADMIN, json={"default": 1, "shadow": 2}).raise_for_status()
+    with serve(environment=environment) as url, httpx.Client(base_url=url, timeout=60) as other:
+        wait_for(other, {"1": "serving", "2": "shadow"})
+        other.post(f"{ADMIN}/rollback").raise_for_status()
+        assert ask(other) == "2"
+        wait_for(admin, {"1": "loaded", "2": "serving"})
+        assert ask(admin) == "2"
+
+
 def test_a_new_version_takes_over_and_a_refused_one_says_why(admin: httpx.Client, models: Path) -> None:
     add_version(models)
     wait_for(admin, {"1": "not loaded", "2": "loaded", "3": "serving"})
@@ -138,7 +155,8 @@ def test_a_new_version_takes_over_and_a_refused_one_says_why(admin: httpx.Client
     assert versions[3]["reason"].startswith(f"{KIND}/4/golden.json: examples[0]: predictions[0]")
     assert ask(admin) == "3"
     loads = f'model_loads_total{{model="{KIND}",outcome='
-    assert f'{loads}"refused"}} 1' in admin.get("/metrics").text
+    assert f'{loads}"refused"}} ' in admin.get("/metrics").text
+    assert f'{loads}"loaded"}} 3' in admin.get("/metrics").text
 
 
 def test_tritons_client_loads_and_unloads(admin: httpx.Client) -> None:
