@@ -423,4 +423,4 @@ def _is_default(serving: Serving | None, version: int) -> bool:
 def _add_loaded(plan: Plan, version: int) -> Plan:
     if version in plan.list_versions():
         return plan
-    return plan.model_copy(update={"loaded": (*plan.loaded, version)})
+    return plan.model_copy(update={"loaded": (*plan.loaded, version), "unloaded": False})

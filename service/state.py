@@ -38,7 +38,9 @@ class Plan(Frozen):
     asked: int = 0  # how often a look at the files of its versions was asked for
 
     def list_versions(self) -> list[int]:
-        """The versions that it names, the default first."""
+        """The versions that are to be loaded by their numbers, the default first."""
+        if self.unloaded:
+            return []
         named = [self.default, None if self.canary is None else self.canary.version, self.shadow, *self.loaded]
         return list(dict.fromkeys(version for version in named if version is not None))
 

@@ -25,6 +25,7 @@ def test_what_one_process_writes_others_read(tmp_path: Path) -> None:
 
 def test_a_plan_names_its_versions_once_each() -> None:
     assert PLAN.list_versions() == [2, 3, 4, 1]
+    assert Plan(default=2, unloaded=True).list_versions() == []
 
 
 def test_processes_that_write_at_a_time_lose_nothing(tmp_path: Path) -> None:
