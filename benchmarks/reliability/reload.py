@@ -6,7 +6,7 @@
 
 Starts the service on copies of a shipped version and asks it over 16 connections at a steady rate, with the requests
 of the version's golden examples. Each new version is put in place by one rename, but for those that are half copied:
-their missing files follow in half of the cases, once the service has refused what it found. Every answer must have
+their missing files follow in every other case, once the service has refused what it found. Every answer must have
 status 200, the golden predictions, and a version that was whole, no older than one that had taken over before the
 request and no newer than one that was there at its end. Latencies are split by whether a version was being looked at
 when the request began. Linux.
@@ -30,7 +30,7 @@ from typing import Any
 
 from benchmarks.process import Server
 from benchmarks.reliability.connection import Connection, Response
-from benchmarks.reliability.versions import DAMAGES, copy_version
+from benchmarks.reliability.versions import DAMAGES, copy_version, halve
 from models.manifest import GOLDEN_FILE, MANIFEST_FILE, GoldenExample, load_golden
 from models.repository import Repository
 
@@ -38,7 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ROUTES = {"churn": "/predict-churn", "image_classifier": "/classify"}
 WATCH_SECONDS = 0.1
 LONGEST_RELOAD_SECONDS = 60.0
-_DAMAGED_SHARE = 1 / 3
+_COMPLETED = "half-copied folder, completed later"
+_WHOLE = "whole"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,6 @@ class Proof:
     def __init__(self, options: Options, root: Path, port: int, server: Server) -> None:
         self.result = Result()
         self._options = options
-        self._random = random.Random(options.seed)
         self._source = Repository(ROOT / "models").folder(options.kind, 1)
         self._examples = load_golden(self._source)
         self._root = root
@@ -102,33 +102,30 @@ class Proof:
     async def _reload_again_and_again(self) -> None:
         async with Connection(self._port) as connection:
             await asyncio.sleep(4 * self._options.steady_seconds)
-            for version in range(2, self._options.reloads + 2):
-                await self._reload(connection, version)
+            for version, what in enumerate(list_reloads(self._options.reloads, self._options.seed), 2):
+                self.result.outcomes[what] = self.result.outcomes.get(what, 0) + 1
+                await self._reload(connection, version, what)
                 self._reloading = False
                 self.result.resident_mb.append(self._server.resident_bytes() / 1e6)
                 self.result.threads.append(_count_threads(self._server))
                 await asyncio.sleep(self._options.steady_seconds)
 
-    async def _reload(self, connection: Connection, version: int) -> None:
+    async def _reload(self, connection: Connection, version: int, what: str) -> None:
         """Put a version in place, and wait until the service has taken or refused it."""
-        name = self._random.choice(list(DAMAGES)) if self._random.random() < _DAMAGED_SHARE else None
-        is_completed = name == "half-copied folder" and self._random.random() < 0.5
-        what = "half-copied folder, completed later" if is_completed else name or "whole"
-        self.result.outcomes[what] = self.result.outcomes.get(what, 0) + 1
         staging = self._root.parent / "staging" / str(version)
         await asyncio.to_thread(copy_version, self._source, staging)
         missing = {file: (staging / file).read_bytes() for file in (GOLDEN_FILE, MANIFEST_FILE)}
-        if name is None:
+        if what == _WHOLE:
             self._whole.add(version)
         else:
-            DAMAGES[name](staging)
+            DAMAGES.get(what, halve)(staging)
         folder = self._root / self._options.kind / str(version)
         self._reloading = True
         began = time.perf_counter()
         staging.rename(folder)
-        if name is not None:
+        if what != _WHOLE:
             await self._wait(connection, version, "refused")
-        if is_completed:
+        if what == _COMPLETED:
             self._whole.add(version)
             began = time.perf_counter()
             for file, content in missing.items():
@@ -194,6 +191,15 @@ class Proof:
         return None
 
 
+def list_reloads(count: int, seed: int) -> list[str]:
+    """What each version is: a third of them are damaged, in every way as often as in any other."""
+    ways = [*DAMAGES, _COMPLETED]
+    damaged = [ways[index % len(ways)] for index in range(count // 3)]
+    reloads = damaged + [_WHOLE] * (count - len(damaged))
+    random.Random(seed).shuffle(reloads)
+    return reloads
+
+
 def _is_near(found: Any, expected: Any, tolerance: float) -> bool:
     if isinstance(expected, Mapping):
         same_names: bool = found.keys() == expected.keys()
@@ -256,7 +262,7 @@ def _free_port() -> int:
 def format_table(options: Options, result: Result) -> str:
     """The result as Markdown."""
     steady, reload_ = quantiles(result.steady_ms, n=1000), quantiles(result.reload_ms, n=1000)
-    damaged = sum(count for what, count in result.outcomes.items() if what != "whole")
+    damaged = sum(count for what, count in result.outcomes.items() if what != _WHOLE)
     requests = len(result.steady_ms) + len(result.reload_ms)
     rows = [
         ("reloads, damaged or half copied among them", f"{sum(result.outcomes.values())}, {damaged}"),
