@@ -19,7 +19,7 @@ from models.errors import ModelError
 from service import logs, protocol, server, supervisor
 from service.bodies import Body
 from service.catalogue import Catalogue, NoModelError
-from service.config import load_settings
+from service.config import SettingsError, load_settings
 from service.errors import RequestError
 from service.exchange import JSON, PROBLEM, Application
 from service.front import Front
@@ -28,6 +28,8 @@ from service.metrics import Metrics
 from service.preflight import run_preflight
 from service.providers import ProviderError
 from service.queries import read_query
+from service.state import StateError
+from service.watcher import watch
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class ModelService:
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
-        """Load the models while the process already answers that it lives and is not ready."""
+        """Load the models while the process already answers that it lives and is not ready; then watch them."""
         self._loading = asyncio.create_task(self._load())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -133,9 +135,10 @@ class ModelService:
     async def _load(self) -> None:
         try:
             await asyncio.to_thread(self.catalogue.load)
-        except (NoModelError, ProviderError, ModelError) as error:
+        except (NoModelError, ProviderError, ModelError, SettingsError, StateError) as error:
             logger.critical("cannot start: %s", error)
             raise SystemExit(1) from error
         # What is loaded stays: the garbage collector need not look through it again and again.
         gc.collect()
         gc.freeze()
+        await watch(self.catalogue, self.settings.watch_seconds)

@@ -3,13 +3,24 @@
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 PREFIX: Final = "MODELYARD_"
 FILE_VARIABLE: Final = "MODELYARD_SETTINGS_FILE"
@@ -28,6 +39,15 @@ def _split(value: object) -> object:
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Canary(BaseModel):
+    """A version that answers a share of the requests that ask for no version."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    version: int = Field(ge=1)
+    share: float = Field(gt=0, le=1, description="Of the requests that name no version.")
 
 
 class Settings(BaseSettings):
@@ -55,6 +75,28 @@ class Settings(BaseSettings):
     )
     deadline_seconds: float = Field(
         default=30.0, gt=0, le=3600, description="How long a request may take, from its headers to its answer."
+    )
+    # Which versions serve.
+    watch_seconds: float = Field(
+        default=2.0, ge=0.05, le=3600, description="How often the folder of models and the state are looked at."
+    )
+    loaded_versions: int = Field(
+        default=2, ge=1, le=100, description="The versions of a kind that stay loaded without being asked for."
+    )
+    pin: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default={}, description="The default version by kind, where it is not to be the newest."
+    )
+    canary: dict[str, Canary] = Field(
+        default={}, description="By kind, the version that answers a share of the requests that name none."
+    )
+    shadow: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default={}, description="By kind, the version whose answers are compared with the default's and not sent."
+    )
+    state: Path | None = Field(
+        default=None, description="The folder that keeps what administrators set, for all processes and restarts."
+    )
+    admin_open: bool = Field(
+        default=False, description="Let everybody do what administrators may: for tests and private networks."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="The least level that the log holds; a request's line is INFO."
@@ -98,6 +140,11 @@ class Settings(BaseSettings):
             ipaddress.ip_network(name)
         return value
 
+    @property
+    def has_administrators(self) -> bool:
+        """Whether there is a way in for administrators alone, or everybody is one."""
+        return self.keys is not None or self.admin_port is not None or self.admin_open
+
     @model_validator(mode="after")
     def _have_both_or_neither(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_key is None):
@@ -128,12 +175,17 @@ def load_settings() -> Settings:
     in_file = {field: value for field, value in content.items() if PREFIX + field.upper() not in variables}
     try:
         return Settings(**in_file)
+    except UnreadableError as error:
+        found = re.search(r'field "(\w+)"', str(error))
+        name = PREFIX + found[1].upper() if found else PREFIX
+        raise SettingsError(f"{name}='{os.environ.get(variables.get(name, name))}': expected JSON") from error
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         if not problem["loc"]:
             raise SettingsError(problem["msg"]) from error
         field = str(problem["loc"][0])
         where = f"{path}: {field}" if field in in_file else PREFIX + field.upper()
+        where += "".join(f".{part}" for part in problem["loc"][1:])
         raise SettingsError(f"{where}='{problem['input']}': {problem['msg']}") from error
 
 

@@ -6,6 +6,7 @@ RequestError
 ├── ForbiddenError             403  the request's key has not the right that the route needs
 ├── NotFoundError              404  no such route, model or version
 ├── MethodNotAllowedError      405  the route exists, for other methods
+├── ConflictError              409  not as things stand
 ├── TooLargeError              413  over a size limit
 ├── UnsupportedMediaTypeError  415  a media type that the route does not take
 ├── UnprocessableError         422  well-formed but not acceptable; says what is wrong where
@@ -130,6 +131,13 @@ class MethodNotAllowedError(RequestError):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """``Allow``, as RFC 9110 asks."""
         return [(b"allow", ", ".join(self.allowed).encode())]
+
+
+class ConflictError(RequestError):
+    """Not as things stand."""
+
+    status = 409
+    title = "Conflict"
 
 
 class TooLargeError(RequestError):

@@ -18,6 +18,7 @@ from typing import Final
 
 import bentoml
 
+from service.administration import Administration
 from service.attendance import Attendance
 from service.bodies import Disconnect
 from service.catalogue import Catalogue
@@ -25,6 +26,7 @@ from service.config import Settings
 from service.errors import (
     BadBodyError,
     DeadlineError,
+    ForbiddenError,
     InternalError,
     MethodNotAllowedError,
     NotFoundError,
@@ -168,7 +170,10 @@ class Front:
             if TIMEOUT in exchange.headers:
                 timeout_seconds = read_timeout(exchange.headers[TIMEOUT], self._settings.deadline_seconds)
                 exchange.deadline = exchange.began + timeout_seconds
-            answer = await _find_handler(route, exchange)(exchange)
+            handler = _find_handler(route, exchange)
+            if route is not None and route.guarded and not self._settings.has_administrators:
+                raise ForbiddenError("this route is for administrators, and there are none", "admin")
+            answer = await handler(exchange)
             if isinstance(answer.content, bytes):
                 return answer
             return await Stream.begin(answer, answer.content)
@@ -308,7 +313,8 @@ def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> d
         routes[f"/models/{name}"] = reading("/models/{kind}", operations.get_model)
         predictions = Predictions(name, catalogue, settings, metrics, intake)
         routes[kind.ROUTE] = Route(kind.ROUTE, {"POST": predictions.post})
-    return routes | InferenceProtocol(catalogue, settings, metrics, intake).list_routes()
+    routes |= InferenceProtocol(catalogue, settings, metrics, intake).list_routes()
+    return routes | Administration(catalogue).list_routes()
 
 
 def _list_headers(answer: Answer, request_id: str, further: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

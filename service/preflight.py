@@ -17,6 +17,7 @@ from service.gate import make_gate
 from service.metrics import Metrics
 from service.providers import ProviderError
 from service.server import check_certificate
+from service.state import StateError
 
 
 def run_preflight() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
         check_certificate(settings)
         catalogue = Catalogue(settings, Metrics())
         catalogue.load()
-    except (SettingsError, NoModelError, ProviderError, ModelError) as error:
+    except (SettingsError, NoModelError, ProviderError, ModelError, StateError) as error:
         raise SystemExit(f"modelyard cannot start: {error}") from error
     catalogue.close()
 

@@ -17,6 +17,7 @@ class Route(NamedTuple):
     name: str
     handlers: Mapping[str, Handler]  # by method
     admin: bool = False  # for who runs the service, not for who asks it
+    guarded: bool = False  # refused where nobody is an administrator
 
 
 class Routes:

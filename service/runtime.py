@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import time
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import orjson
 
 from models.errors import ArtifactError
@@ -88,7 +91,8 @@ class Model:
             max_queue_rows=settings.max_queue_rows,
             forecast=Forecast(seconds, settings.max_batch_rows),
             executor=self._runner,
-            observe=self._observe,
+            # Bound to the model it would keep the model alive, which nothing but its requests is to do.
+            observe=partial(_observe, metrics, manifest.kind, self._version),
         )
         self._generation = self._explainer = None
         if isinstance(self.kind, GeneratingKind):
@@ -106,6 +110,7 @@ class Model:
             largest,
             "on the event loop" if self._runner is None else "in a thread",
         )
+        weakref.finalize(self, logger.info, "released %s version %d", manifest.kind, manifest.version).atexit = False
 
     async def answer(self, body: Body, query: Query, accept: bytes, deadline: float) -> Answer:
         """The answer to one request.
@@ -137,6 +142,23 @@ class Model:
         answer = orjson.dumps({"model": manifest.kind, "version": self._version, "predictions": predictions})
         self._metrics.postprocess(manifest.kind, self._version, time.perf_counter() - began)
         return answer
+
+    def predict_aside(self, body: Body, query: Query) -> list[dict[str, Any]]:
+        """The predictions for everything in a request, by the calling thread alone: no batch waits for them.
+
+        Raises:
+            RequestError: the request cannot be answered; it says why.
+        """
+        items = self.kind.preprocess(self.kind.parse(body, self._settings), query, self._assets, self._settings)
+        return [self.kind.postprocess(self.run_aside(item.row), item.facts, query, self._assets) for item in items]
+
+    def run_aside(self, row: Row) -> Row:
+        """The graph's outputs for one row, by the calling thread alone."""
+        inputs = [
+            np.asarray(value, object if spec.dtype == "string" else spec.dtype)[np.newaxis]
+            for spec, value in zip(self.manifest.inputs, row, strict=True)
+        ]
+        return tuple(output[0] for output in self._session.evaluate(inputs))
 
     def close(self) -> None:
         """Let the threads that run the graph go, once they are done."""
@@ -174,8 +196,9 @@ class Model:
         self._metrics.preprocess(self.manifest.kind, self._version, time.perf_counter() - began)
         return content, items
 
-    def _observe(self, run: BatchRun) -> None:
-        self._metrics.batch(self.manifest.kind, self._version, run.rows, run.queue_seconds, run.run_seconds)
+
+def _observe(metrics: Metrics, kind: str, version: str, run: BatchRun) -> None:
+    metrics.batch(kind, version, run.rows, run.queue_seconds, run.run_seconds)
 
 
 def _check_wanted(deadline: float, given_up: Event) -> None:

@@ -69,6 +69,10 @@ def test_every_route_is_described(description: Description) -> None:
         "/v2/models/{model}/versions/{version}/ready",
         "/v2/models/{model}/versions/{version}/infer",
         "/v2/repository/index",
+        "/v2/repository/models/{kind}/load",
+        "/v2/repository/models/{kind}/unload",
+        "/admin/models/{kind}",
+        "/admin/models/{kind}/rollback",
     }
 
 
