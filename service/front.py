@@ -171,8 +171,7 @@ class Front:
                 timeout_seconds = read_timeout(exchange.headers[TIMEOUT], self._settings.deadline_seconds)
                 exchange.deadline = exchange.began + timeout_seconds
             handler = _find_handler(route, exchange)
-            if route is not None and route.guarded and not self._settings.has_administrators:
-                raise ForbiddenError("this route is for administrators, and there are none", "admin")
+            _check_administrators(route, self._settings)
             answer = await handler(exchange)
             if isinstance(answer.content, bytes):
                 return answer
@@ -331,6 +330,11 @@ async def _refuse_readiness(_: Exchange) -> Answer:
 
 def _is_behind(path: str) -> bool:
     return path in _BEHIND or path.startswith(_BEHIND_FOLDER)
+
+
+def _check_administrators(route: Route | None, settings: Settings) -> None:
+    if route is not None and route.guarded and not settings.has_administrators:
+        raise ForbiddenError("this route is for administrators, and there are none", "admin")
 
 
 def _find_handler(route: Route | None, exchange: Exchange) -> Handler:
