@@ -35,6 +35,7 @@ Explanation = dict[str, Any]
 _MAX_ROWS: Final = 64
 _LOWEST_PRIORITY: Final = 19
 _MEASURED_RUNS: Final = 3
+_MEASURED_SECONDS: Final = 0.5  # no further run is measured when they have taken this long
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,14 @@ class Explainer:
         self._session = Session(folder, manifest, "cpu", intra_op_threads=1, max_batch_rows=_MAX_ROWS)
         self._thread = ThreadPoolExecutor(1, f"{manifest.kind}-explain", initializer=_lower_priority)
         seconds = self._measure(folder, example)
+        length = self._session.measure(example.row)
         logger.info("explains %s version %d in %.1f ms each", manifest.kind, manifest.version, seconds * 1e3)
         self._batcher: Batcher[_Job, Explanation] = Batcher(
             self._run,
-            max_batch_rows=1,
+            # That of a text takes longer with its length.
+            forecasts=[Forecast({1: seconds * lane.length / length}, 1) for lane in self._session.lanes],
+            choose_lane=self._choose_lane if self._session.varies else None,
             max_queue_rows=settings.max_queue_explanations,
-            forecast=Forecast({1: seconds}, 1),
             executor=self._thread,
             observe=lambda _: None,
         )
@@ -103,6 +106,9 @@ class Explainer:
         """Let the thread go."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def _choose_lane(self, job: _Job) -> int:
+        return self._session.choose_lane(job.item.row)
+
     def _run(self, jobs: Sequence[_Job]) -> list[Explanation]:
         return [self._explain(job) for job in jobs]
 
@@ -125,6 +131,8 @@ class Explainer:
                 began = time.perf_counter()
                 self._kind.explain(example, self._assets, self._session.evaluate)
                 times.append(time.perf_counter() - began)
+                if sum(times) > _MEASURED_SECONDS:
+                    break
         except GRAPH_ERRORS as error:
             raise ArtifactError(f"{folder}: the graph cannot be run for an explanation: {error}") from error
         return min(times)
