@@ -23,7 +23,7 @@ from service.config import SettingsError, load_settings
 from service.errors import RequestError
 from service.exchange import JSON, PROBLEM, Application
 from service.front import Front
-from service.kinds import KINDS, churn, image_classifier, profile_generator
+from service.kinds import KINDS, churn, image_classifier, profile_generator, sentiment
 from service.metrics import Metrics
 from service.preflight import run_preflight
 from service.providers import ProviderError
@@ -114,6 +114,16 @@ class ModelService:
             count=count, churn=churn, seed=seed, interpolate=interpolate
         )
         return await self._predict("profile_generator", request, ctx)
+
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route=sentiment.ROUTE, input_spec=sentiment.Request, output_spec=sentiment.Response
+    )
+    async def analyze_sentiment(
+        self, texts: tuple[str, ...], explain: bool = False, *, ctx: bentoml.Context
+    ) -> Response:
+        """Say what is thought in each text, and why."""
+        request = sentiment.Request.model_construct(texts=texts, explain=explain)
+        return await self._predict("sentiment", request, ctx)
 
     async def _predict(self, kind: str, request: BaseModel, ctx: bentoml.Context) -> Response:
         """What Front does for a JSON body, for BentoML's own application."""

@@ -62,6 +62,13 @@ class Settings(BaseSettings):
     )
     intra_op_threads: int = Field(default=1, ge=1, le=256, description="The threads that one run uses on the CPU.")
     max_batch_rows: int = Field(default=64, ge=1, le=4096, description="The rows that one run takes at most.")
+    max_batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**24,
+        description="The tokens that one run takes at most, each text counted as the longest: 2,048 on the CPU if not "
+        "given; on a GPU the rows alone count.",
+    )
     max_queue_rows: int = Field(default=1024, ge=1, le=1_000_000, description="The rows that may wait for a run.")
     max_items: int = Field(default=64, ge=1, le=4096, description="The items in one request.")
     max_body_bytes: int = Field(default=10 * 2**20, ge=1024, le=2**30, description="The bytes of a request's body.")
@@ -69,6 +76,7 @@ class Settings(BaseSettings):
         default=512 * 2**20, ge=1024, description="The bytes of all bodies that are being read or answered."
     )
     max_pixels: int = Field(default=40_000_000, ge=1, le=2**30, description="The pixels of one image.")
+    max_text_characters: int = Field(default=20_000, ge=1, le=2**24, description="The characters of one text.")
     max_profiles: int = Field(default=100_000, ge=1, le=10_000_000, description="The profiles that one request makes.")
     max_queue_explanations: int = Field(
         default=256, ge=1, le=1_000_000, description="The predictions that may wait to be explained."

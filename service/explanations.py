@@ -33,6 +33,7 @@ Explanation = dict[str, Any]
 # The rows of one run at most. Between runs others get the interpreter, and whether anybody waits is looked at.
 _MAX_ROWS: Final = 64
 _MEASURED_RUNS: Final = 3
+_MEASURED_SECONDS: Final = 0.5  # no further run is measured when they have taken this long
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +70,15 @@ class Explainer:
         self._session = Session(folder, manifest, "cpu", intra_op_threads=1, max_batch_rows=_MAX_ROWS)
         self._thread = ThreadPoolExecutor(1, f"{manifest.kind}-explain", initializer=lower_priority, initargs=(LOWEST,))
         seconds = self._measure(folder, example)
+        length = self._session.measure(example.row)
         logger.info("explains %s version %d in %.1f ms each", manifest.kind, manifest.version, seconds * 1e3)
         self._batcher: Batcher[_Job, Explanation] = Batcher(
-            # Bound to this object it would keep the object alive, session, thread and all.
+            # Bound to this object they would keep the object alive, session, thread and all.
             partial(_explain_all, kind, assets, self._session),
-            max_batch_rows=1,
+            # That of a text takes longer with its length.
+            forecasts=[Forecast({1: seconds * lane.length / length}, 1) for lane in self._session.lanes],
+            choose_lane=partial(_choose_lane, self._session) if self._session.varies else None,
             max_queue_rows=settings.max_queue_explanations,
-            forecast=Forecast({1: seconds}, 1),
             executor=self._thread,
             observe=lambda _: None,
         )
@@ -110,9 +113,15 @@ class Explainer:
                 began = time.perf_counter()
                 self._kind.explain(example, self._assets, self._session.evaluate)
                 times.append(time.perf_counter() - began)
+                if sum(times) > _MEASURED_SECONDS:
+                    break
         except GRAPH_ERRORS as error:
             raise ArtifactError(f"{folder}: the graph cannot be run for an explanation: {error}") from error
         return min(times)
+
+
+def _choose_lane(session: Session, job: _Job) -> int:
+    return session.choose_lane(job.item.row)
 
 
 def _explain_all(kind: ExplainingKind, assets: Any, session: Session, jobs: Sequence[_Job]) -> list[Explanation]:

@@ -27,11 +27,14 @@ from service.generation import Generation
 from service.golden import make_example, replay_golden
 from service.items import Item
 from service.kinds import KINDS, ExplainingKind, GeneratingKind
+from service.lanes import Lane, find_lane
 from service.metrics import Metrics
 from service.providers import Provider
 from service.queries import Query
 from service.session import GRAPH_ERRORS, Row, Session
 
+# Where rows vary in length, those of this are the usual ones: a review of 200 words or so.
+_USUAL_LENGTH = 256
 # A run of one row that is shorter than this is done on the event loop. A thread costs 20 to 30 us a request more
 # (measured at 16 connections on one core), which is a fifth of what the smallest model takes and nothing beside 1 ms;
 # a longer run would keep the event loop from decoding and answering meanwhile.
@@ -77,19 +80,28 @@ class Model:
         self._preparers = preparers
         self._version = str(manifest.version)
         self._assets = self.kind.load(folder, manifest)
-        self._session = Session(folder, manifest, provider, settings.intra_op_threads, settings.max_batch_rows)
-        seconds = _warm(folder, self._session)
+        session = self._session = Session(
+            folder,
+            manifest,
+            provider,
+            settings.intra_op_threads,
+            settings.max_batch_rows,
+            settings.max_batch_tokens,
+        )
+        measured = [_warm(folder, session, lane) for lane in session.lanes]
         golden = load_golden(folder)
-        items = replay_golden(folder, golden, self.kind, self._assets, self._session)
+        items = replay_golden(folder, golden, self.kind, self._assets, session)
         self.example = make_example(self.kind, manifest, self._assets, golden.examples[0])
         # What is generated comes in full batches, while others ask for single rows.
-        usual = seconds[self._session.buckets[-1] if isinstance(self.kind, GeneratingKind) else 1]
+        usual_lane = find_lane(session.lanes, min(_USUAL_LENGTH, session.lanes[-1].length))
+        seconds, largest = measured[usual_lane], session.lanes[usual_lane].max_rows
+        usual = seconds[largest if isinstance(self.kind, GeneratingKind) else 1]
         self._runner = None if usual < INLINE_SECONDS else ThreadPoolExecutor(1, f"{manifest.kind}-run")
         self.batcher: Batcher[Row, Row] = Batcher(
-            self._session.run,
-            max_batch_rows=settings.max_batch_rows,
+            session.run,
+            forecasts=[Forecast(times, lane.max_rows) for times, lane in zip(measured, session.lanes, strict=True)],
+            choose_lane=session.choose_lane if session.varies else None,
             max_queue_rows=settings.max_queue_rows,
-            forecast=Forecast(seconds, settings.max_batch_rows),
             executor=self._runner,
             # Bound to the model it would keep the model alive, which nothing but its requests is to do.
             observe=partial(_observe, metrics, manifest.kind, self._version),
@@ -99,13 +111,13 @@ class Model:
             self._generation = Generation(self.kind, manifest, self._assets, self.batcher, settings, metrics)
         if isinstance(self.kind, ExplainingKind):
             self._explainer = Explainer(folder, manifest, self.kind, self._assets, settings, items[0])
-        largest = self._session.buckets[-1]
         logger.info(
-            "loaded %s version %d on %s: %.3f ms for one row, %.3f ms for %d, run %s",
+            "loaded %s version %d on %s: %.3f ms for one row%s, %.3f ms for %d, run %s",
             manifest.kind,
             manifest.version,
             provider,
             seconds[1] * 1e3,
+            f" of {session.lanes[usual_lane].length} tokens" if session.varies else "",
             seconds[largest] * 1e3,
             largest,
             "on the event loop" if self._runner is None else "in a thread",
@@ -206,12 +218,12 @@ def _check_wanted(deadline: float, given_up: Event) -> None:
         raise DeadlineError("the deadline passed while the request was read")
 
 
-def _warm(folder: Path, session: Session) -> Mapping[int, float]:
-    """Run every batch size that will be run later, and say how many seconds each takes: the best of a few."""
+def _warm(folder: Path, session: Session, lane: Lane) -> Mapping[int, float]:
+    """Run every batch size that a lane will be run with, and say how many seconds each takes: the best of a few."""
     seconds = {}
-    row = session.example()
+    row = session.example(lane.length)
     try:
-        for rows in session.buckets:
+        for rows in (bucket for bucket in session.buckets if bucket <= lane.max_rows):
             times = []
             for _ in range(1 + _WARM_RUNS):
                 began = time.perf_counter()

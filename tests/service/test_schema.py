@@ -52,6 +52,7 @@ def test_every_route_is_described(description: Description) -> None:
         "/classify",
         "/predict-churn",
         "/generate-profiles",
+        "/analyze-sentiment",
         "/models",
         "/models/{kind}",
         "/livez",
@@ -205,7 +206,7 @@ def test_every_reference_of_tables_leads_somewhere(table_description: Descriptio
 
 
 def test_without_a_model_its_route_is_described_all_the_same(description: Description) -> None:
-    for path in ("/predict-churn", "/generate-profiles"):
+    for path in ("/predict-churn", "/generate-profiles", "/analyze-sentiment"):
         operation = description["paths"][path]["post"]
         assert operation["description"] == "No version of this model is loaded."
         assert "example" not in body_of(operation)

@@ -180,7 +180,7 @@ def _mean(states: Tensor, present: Tensor) -> Tensor:
 def _initialise(direction: nn.LSTM | nn.GRU) -> None:
     """Orthogonal recurrent weights, and an LSTM's forget gates open (Jozefowicz et al. 2015).
 
-    Embeddings are small, as they are an output layer too; input weights are large enough for gates to move all the same.
+    Embeddings are small, as they are an output layer too; input weights are large enough for gates to move yet.
     """
     hidden = direction.hidden_size
     for name, parameter in direction.named_parameters():
