@@ -16,7 +16,7 @@ def network(architecture: str = "bilstm", pooling: str = "max", layers: int = 1)
     return module
 
 
-def texts(count: int = 20) -> list[np.ndarray]:  # type: ignore[type-arg]
+def texts(count: int = 20) -> list[np.ndarray]:
     generator = np.random.default_rng(0)
     return [generator.integers(1, 50, generator.integers(1, 30)).astype(np.int32) for _ in range(count)]
 
