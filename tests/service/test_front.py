@@ -39,7 +39,7 @@ def test_what_can_be_read_cannot_be_written(client: httpx.Client, path: str, met
         "/classify/",
         "/classify/x",
         "/models/",
-        "/models/sentiment",
+        "/models/toaster",
         "/healthz",
         "/%ff",
         "/v3",

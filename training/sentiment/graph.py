@@ -80,7 +80,8 @@ class _GraphNetwork(nn.Module):
         """(batch, sequence) padded behind with 0 -> twice (batch, classes)."""
         network = self.served.network
         present = token_ids != 0
-        lengths = present.sum(1).to(torch.int32)
+        # A row of nothing but padding is no text, and has an answer that is a number all the same.
+        lengths = present.sum(1).clamp_min(1).to(torch.int32)
         embedded = network.reader.embedding(token_ids).transpose(0, 1)  # (sequence, batch, dimensions)
         directions, last = [], []
         for layers in self.directions:

@@ -174,7 +174,7 @@ def reverse(values: Tensor, lengths: Tensor) -> Tensor:
 
 def _mean(states: Tensor, present: Tensor) -> Tensor:
     weights = present.to(states.dtype)
-    return (states * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)
+    return (states * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True).clamp_min(1.0)
 
 
 def _initialise(direction: nn.LSTM | nn.GRU) -> None:

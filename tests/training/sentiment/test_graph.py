@@ -75,6 +75,18 @@ def test_probabilities_are_the_softmax_of_the_logits(tmp_path: Path) -> None:
     assert np.allclose(probabilities, torch.softmax(torch.from_numpy(logits), 1).numpy(), atol=1e-6)
 
 
+def test_a_row_of_nothing_but_padding_is_answered_with_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export_served(served(), path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    ids = np.zeros((2, 5), np.int32)
+    ids[0] = 7
+    alone = session.run(None, {"token_ids": ids[:1]})[0]
+    probabilities = session.run(None, {"token_ids": ids})[0]
+    assert np.isfinite(probabilities).all()
+    assert np.allclose(probabilities[:1], alone, atol=1e-6)
+
+
 def test_a_graph_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     export_served(served(seed=1), path)
