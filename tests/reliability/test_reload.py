@@ -19,5 +19,6 @@ def test_no_request_fails_while_versions_are_loaded_refused_and_released(tmp_pat
     assert len(result.reload_ms) > 100
     # Whatever a version takes is given back: a few MB of noise, not a dozen models.
     assert result.resident_mb[-1] < result.resident_mb[3] + 20
-    assert max(result.threads[3:]) <= max(result.threads[:4])
+    # A model that is slow while it is loaded runs in a thread of its own: two of them may, and a dozen may not.
+    assert result.threads[-1] < result.threads[0] + 6
     assert "failed, or not of a version that was valid | 0 |" in format_table(options, result)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import MODELS_FOLDER, Settings, SettingsError, load_settings
+from service.config import MODELS_FOLDER, Canary, Settings, SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,16 @@ def test_settings_cannot_be_changed() -> None:
         load_settings().max_items = 3
 
 
+def test_versions_are_set_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_PIN", '{"churn": 1}')
+    monkeypatch.setenv("MODELYARD_CANARY", '{"churn": {"version": 2, "share": 0.1}}')
+    settings = load_settings()
+    assert (settings.pin, settings.canary) == ({"churn": 1}, {"churn": Canary(version=2, share=0.1)})
+    monkeypatch.setenv("MODELYARD_CANARY", '{"churn": {"version": 2, "share": 2}}')
+    with pytest.raises(SettingsError, match=r"MODELYARD_CANARY.churn.share='2': Input should be less than or equal"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expectation"),
     [
@@ -57,6 +67,8 @@ def test_settings_cannot_be_changed() -> None:
         ("MODELYARD_LOG_FORMAT", "xml", "'readable' or 'json'"),
         ("MODELYARD_LOG_LEVEL", "loud", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("MODELYARD_MAX_QUEUE_ROWS", "", "valid integer"),
+        ("MODELYARD_PIN", '{"churn"', "expected JSON"),
+        ("MODELYARD_WATCH_SECONDS", "0", "greater than or equal to 0.05"),
     ],
 )
 def test_a_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, expectation: str) -> None:
