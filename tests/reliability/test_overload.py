@@ -19,9 +19,8 @@ from tests.versions import add_version, slow_down
 DEADLINE_SECONDS = 0.5
 TIMES = (1, 2, 3, 5, 7, 10) if LONG else (5,)
 SECONDS = 10.0 if LONG else 3.0
-# The machine that runs the short form has other work too.
-LEAST_SHARE = 0.9 if LONG else 0.7
-MOST_P99_SECONDS = DEADLINE_SECONDS * (1.1 if LONG else 2.0)
+LEAST_SHARE = 0.9
+MOST_P99_SECONDS = DEADLINE_SECONDS * 1.1
 MATRIX_SIDE = 768
 SEED = 20260101
 REQUEST = make_request("/classify", PNG, x_request_timeout=str(DEADLINE_SECONDS), **IMAGE)
@@ -110,7 +109,9 @@ def test_over_capacity_the_useful_throughput_stays(home: Path, capsys: pytest.Ca
         ]
         with capsys.disabled():
             print(format_table(columns, rows))
-    for load in loads:
+    assert all(load.good and load.refused for load in loads if load.times > 1), loads
+    # How fast it is depends on what else the machine does, which the long form is run without.
+    for load in loads if LONG else ():
         assert load.p99 <= MOST_P99_SECONDS, load
         if load.times > 1:
             assert load.slowest_refusal <= MOST_P99_SECONDS, load
