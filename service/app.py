@@ -142,6 +142,10 @@ class ModelService:
             return Response(answer.content, headers=headers, media_type=media_type)
         return StreamingResponse(answer.content, headers=headers, media_type=media_type)
 
+    async def __is_ready__(self) -> bool:
+        """Whether every model is loaded and warm, for BentoML's own readiness behind the front's."""
+        return self.catalogue.ready
+
     async def _load(self) -> None:
         try:
             await asyncio.to_thread(self.catalogue.load)
