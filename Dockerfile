@@ -4,6 +4,7 @@
 #   docker build --tag modelyard:gpu --build-arg RUNTIME=gpu . CUDA and cuDNN as wheels; run it with --gpus all
 #   docker run --read-only --tmpfs /tmp --publish 127.0.0.1:3000:3000 modelyard
 #
+# `docker stop` needs --time 40: 5 seconds in which /readyz fails and all else is answered, and up to 30 to finish.
 # Other models: --volume "$PWD/runs/models:/models:ro" --env MODELYARD_MODELS=/models
 
 ARG BASE=docker.io/library/python:3.11-slim
@@ -38,7 +39,8 @@ ENV PATH=/opt/modelyard/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     BENTOML_HOME=/tmp/bentoml \
-    BENTOML_DO_NOT_TRACK=True
+    BENTOML_DO_NOT_TRACK=True \
+    MODELYARD_DRAIN_SECONDS=5
 USER 10001:10001
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \

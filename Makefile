@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 HOST ?= 127.0.0.1
 PORT ?= 3000
+WORKERS ?=
 KIND ?= image_classifier
 ARGS ?=
 
@@ -16,13 +17,13 @@ export BENTOML_DO_NOT_TRACK ?= True
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve train test check format benchmark image lock
+.PHONY: help serve train test check format benchmark reliability image lock
 
 help: ## List what there is to do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: .venv/complete ## Serve models/ at http://HOST:PORT (127.0.0.1:3000)
-	@exec $(SERVICE)/bentoml serve service.app:ModelService --host $(HOST) --port $(PORT)
+serve: .venv/complete ## Serve models/ at http://HOST:PORT (127.0.0.1:3000) with WORKERS (1) processes
+	@exec $(if $(WORKERS),env MODELYARD_WORKERS=$(WORKERS)) $(SERVICE)/bentoml serve service.app:ModelService --host $(HOST) --port $(PORT)
 
 train: .venv-dev/complete ## Train KIND (image_classifier) with the options in ARGS
 	@exec $(DEV)/python -m training $(KIND) $(ARGS)
@@ -41,6 +42,9 @@ format: .venv-dev/complete ## Format the code and sort its imports
 
 benchmark: .venv-dev/complete ## Measure the service beside its peers and the floor; ARGS goes to benchmarks.serving
 	@exec $(DEV)/python -m benchmarks.serving $(ARGS)
+
+reliability: .venv-dev/complete ## Prove that no request fails while versions come and go; ARGS goes to benchmarks.reliability.reload
+	@exec $(DEV)/python -m benchmarks.reliability.reload $(ARGS)
 
 image: ## Build the CPU container image and check that it answers
 	@exec scripts/check-image $(ARGS)

@@ -6,25 +6,40 @@
 import argparse
 import itertools
 import json
+import math
+import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.servers.session import Steps
 from benchmarks.workloads import KINDS
 
 
 def measure(model: Steps, bodies: Sequence[bytes], batches: Sequence[int], seconds: float = 1.0) -> dict[str, float]:
-    """The microseconds of CPU per request of each step, as ``decode``, ``infer_<batch>`` and ``encode``."""
+    """The microseconds of CPU per request of each step, as ``decode``, ``infer_<batch>`` and ``encode``.
+
+    A batch is of requests of like size, as the fastest of servers would have it; ``bodies`` may differ in size, and
+    each is in as many batches as any other.
+    """
     turns = itertools.cycle(bodies)
-    contents = [model.decode(body) for body in bodies]
+    contents = [model.decode(body) for body in sorted(bodies, key=len)]
     outputs = model.infer(model.stack(contents[:1]))
     costs = {"decode": _microseconds(lambda: model.decode(next(turns)), seconds)}
     for batch in batches:
-        inputs = model.stack(list(itertools.islice(itertools.cycle(contents), batch)))
-        costs[f"infer_{batch}"] = _microseconds(lambda inputs=inputs: model.infer(inputs), seconds) / batch  # type: ignore[misc]
+        inputs = itertools.cycle(_stack(model, contents, batch))
+        costs[f"infer_{batch}"] = _microseconds(lambda inputs=inputs: model.infer(next(inputs)), seconds) / batch  # type: ignore[misc]
     costs["encode"] = _microseconds(lambda: model.encode(contents[0], outputs), seconds)
     return costs
+
+
+def _stack(model: Steps, contents: Sequence[Any], batch: int) -> list[Any]:
+    """Neighbours in batches, which come in no order, so that any number of them in a row is like all of them."""
+    turns = list(itertools.islice(itertools.cycle(contents), math.lcm(len(contents), batch)))
+    stacks = [model.stack(turns[start : start + batch]) for start in range(0, len(turns), batch)]
+    random.Random(0).shuffle(stacks)
+    return stacks
 
 
 def _microseconds(call: Callable[[], object], seconds: float) -> float:

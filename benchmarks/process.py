@@ -16,8 +16,11 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 class Server:
     """A running server. Use it as a context manager: leaving stops the whole tree."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], core: int, log: Path) -> None:
-        """Start ``command`` on ``core`` alone, with ``environment`` added to this process's; it prints to ``log``."""
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], core: int | str, log: Path) -> None:
+        """Start ``command``, with ``environment`` added to this process's; it prints to ``log``.
+
+        ``core`` is the one it runs on, or several as taskset lists them.
+        """
         self.log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -16,19 +16,21 @@ from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from models.errors import ModelError
-from service import logs, protocol
+from service import logs, protocol, server, supervisor
 from service.bodies import Body
 from service.catalogue import Catalogue, NoModelError
-from service.config import load_settings
+from service.config import SettingsError, load_settings
 from service.errors import RequestError
 from service.exchange import JSON, PROBLEM, Application
 from service.front import Front
-from service.kinds import KINDS, churn, image_classifier, image_generator, profile_generator
+from service.kinds import KINDS, churn, image_classifier, image_generator, profile_generator, sentiment
 from service.metrics import Metrics
 from service.preflight import run_preflight
 from service.providers import ProviderError
 from service.queries import read_query
 from service.seeds import Interpolation
+from service.state import StateError
+from service.watcher import watch
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's S
     def to_asgi(self, is_main: bool = True) -> Application:
         """The application that BentoML's workers run."""
         protocol.install()
+        server.install()
         return Front(super().to_asgi(is_main=is_main))
 
 
@@ -46,6 +49,7 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's S
 @bentoml.service(
     name="modelyard",
     service_class=FrontedService,
+    http={"host": "127.0.0.1"},  # to be reached from elsewhere it has to be told so
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
@@ -64,10 +68,11 @@ class ModelService:
     def check() -> None:
         """Before any worker starts: find out whether one can."""
         run_preflight()
+        supervisor.install(load_settings())
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
-        """Load the models while the process already answers that it lives and is not ready."""
+        """Load the models while the process already answers that it lives and is not ready; then watch them."""
         self._loading = asyncio.create_task(self._load())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -130,6 +135,16 @@ class ModelService:
         )
         return await self._predict("image_generator", request, ctx)
 
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        route=sentiment.ROUTE, input_spec=sentiment.Request, output_spec=sentiment.Response
+    )
+    async def analyze_sentiment(
+        self, texts: tuple[str, ...], explain: bool = False, *, ctx: bentoml.Context
+    ) -> Response:
+        """Say what is thought in each text, and why."""
+        request = sentiment.Request.model_construct(texts=texts, explain=explain)
+        return await self._predict("sentiment", request, ctx)
+
     async def _predict(self, kind: str, request: BaseModel, ctx: bentoml.Context) -> Response:
         """What Front does for a JSON body, for BentoML's own application."""
         deadline = time.perf_counter() + self.settings.deadline_seconds
@@ -147,12 +162,17 @@ class ModelService:
             return Response(answer.content, headers=headers, media_type=media_type)
         return StreamingResponse(answer.content, headers=headers, media_type=media_type)
 
+    async def __is_ready__(self) -> bool:
+        """Whether every model is loaded and warm, for BentoML's own readiness behind the front's."""
+        return self.catalogue.ready
+
     async def _load(self) -> None:
         try:
             await asyncio.to_thread(self.catalogue.load)
-        except (NoModelError, ProviderError, ModelError) as error:
+        except (NoModelError, ProviderError, ModelError, SettingsError, StateError) as error:
             logger.critical("cannot start: %s", error)
             raise SystemExit(1) from error
         # What is loaded stays: the garbage collector need not look through it again and again.
         gc.collect()
         gc.freeze()
+        await watch(self.catalogue, self.settings.watch_seconds)

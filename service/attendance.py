@@ -31,6 +31,12 @@ class Attendance:
             exchange.listener.cancel()
             exchange.listener = None
 
+    def hurry(self, seconds: float) -> None:
+        """Give nothing that is being answered longer than ``seconds``."""
+        latest = time.perf_counter() + seconds
+        for exchange in self._present:
+            exchange.deadline = min(exchange.deadline, latest)
+
     def _tick(self) -> None:
         now = time.perf_counter()
         for exchange in self._present:

@@ -1,9 +1,14 @@
 """What the service answers beside predictions, as pydantic models: for the description, and for clients' types."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field, JsonValue
+
+from models.manifest import Manifest
+
+VersionState = Literal["serving", "canary", "shadow", "loaded", "loading", "refused", "not loaded"]
 
 
 class ProblemEntry(BaseModel):
@@ -25,12 +30,17 @@ class Problem(BaseModel):
     error: str | None = Field(default=None, description="The detail once more, below `/v2`, where clients look for it.")
 
 
-class Version(BaseModel):
-    """One version of a kind of model. What describes a model is there for those that are ready."""
+class VersionSummary(BaseModel):
+    """One version of a kind of model, and its part."""
 
     version: str = Field(examples=["2"])
-    state: Literal["ready", "refused", "not loaded"]
-    reason: str = Field(default="", description="Why the version was refused.")
+    state: VersionState = Field(description="`serving` is the default version.")
+    reason: str = Field(description="Why the version was refused, or the change of its files was.")
+
+
+class Version(VersionSummary):
+    """One version of a kind of model. What describes a model is there for those that are loaded."""
+
     provider: str = Field(default="", description="Where the model runs: cpu, cuda or tensorrt.")
     created: datetime | None = None
     task: str = ""
@@ -40,13 +50,36 @@ class Version(BaseModel):
     metrics: dict[str, JsonValue] = Field(default={}, description="As measured on the test split.")
 
 
-class KindSummary(BaseModel):
-    """One kind of model and its versions, oldest first."""
+class CanaryPart(BaseModel):
+    """A version that answers a share of the requests that ask for no version."""
+
+    version: str
+    share: float
+
+
+class ServedVersions(BaseModel):
+    """What is to serve a kind of model, and what does."""
 
     kind: str
-    route: str
     default_version: str | None = Field(description="The version that answers where none is asked for.")
+    pinned: bool = Field(description="Whether the default version was set: it is the newest otherwise.")
+    previous_version: str | None = Field(description="The version that a rollback goes to.")
+    canary: CanaryPart | None
+    shadow_version: str | None
+    versions: Sequence[VersionSummary]
+
+
+class KindSummary(ServedVersions):
+    """One kind of model and its versions, oldest first."""
+
+    route: str
     versions: list[Version]
+
+
+class ServedManifest(Manifest):
+    """The manifest of the default version, and the state of all versions."""
+
+    versions: list[VersionSummary]
 
 
 class Models(BaseModel):
@@ -104,5 +137,5 @@ class IndexEntry(BaseModel):
 
     name: str
     version: str
-    state: Literal["READY", "UNAVAILABLE"]
+    state: Literal["READY", "LOADING", "UNAVAILABLE"]
     reason: str

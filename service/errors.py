@@ -2,11 +2,15 @@
 
 RequestError
 ├── BadBodyError               400  the body is not what its Content-Type says
+├── UnauthorizedError          401  keys are needed, and the request has none or an unknown one
+├── ForbiddenError             403  the request's key has not the right that the route needs
 ├── NotFoundError              404  no such route, model or version
 ├── MethodNotAllowedError      405  the route exists, for other methods
+├── ConflictError              409  not as things stand
 ├── TooLargeError              413  over a size limit
 ├── UnsupportedMediaTypeError  415  a media type that the route does not take
 ├── UnprocessableError         422  well-formed but not acceptable; says what is wrong where
+├── TooManyRequestsError       429  over this client's rate limit; says when to come again
 ├── InternalError              500  a fault of the service, which no input should bring about; its log says more
 ├── OverloadedError            503  over capacity or not ready; says when to come again
 └── DeadlineError              504  the request's deadline passed; its work was dropped
@@ -72,6 +76,40 @@ class BadBodyError(RequestError):
     title = "Bad Request"
 
 
+class UnauthorizedError(RequestError):
+    """Keys are needed, and the request has none, or with ``unknown`` one that is not known."""
+
+    status = 401
+    title = "Unauthorized"
+
+    def __init__(self, detail: str, *, unknown: bool) -> None:
+        super().__init__(detail)
+        self.unknown = unknown
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """``WWW-Authenticate``, as RFC 6750 asks."""
+        error = b', error="invalid_token"' if self.unknown else b""
+        return [(b"www-authenticate", b'Bearer realm="modelyard"' + error)]
+
+
+class ForbiddenError(RequestError):
+    """The request's key has not the right that the route needs: ``right``."""
+
+    status = 403
+    title = "Forbidden"
+
+    def __init__(self, detail: str, right: str) -> None:
+        super().__init__(detail)
+        self.right = right
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """``WWW-Authenticate``, as RFC 6750 asks."""
+        value = f'Bearer realm="modelyard", error="insufficient_scope", scope="{self.right}"'
+        return [(b"www-authenticate", value.encode())]
+
+
 class NotFoundError(RequestError):
     """No such route, model or version."""
 
@@ -93,6 +131,13 @@ class MethodNotAllowedError(RequestError):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """``Allow``, as RFC 9110 asks."""
         return [(b"allow", ", ".join(self.allowed).encode())]
+
+
+class ConflictError(RequestError):
+    """Not as things stand."""
+
+    status = 409
+    title = "Conflict"
 
 
 class TooLargeError(RequestError):
@@ -125,6 +170,22 @@ class UnprocessableError(RequestError):
         return self._problems
 
 
+class TooManyRequestsError(RequestError):
+    """Over this client's rate limit: it may come again after ``retry_after_seconds``."""
+
+    status = 429
+    title = "Too Many Requests"
+
+    def __init__(self, detail: str, retry_after_seconds: float) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """``Retry-After`` in whole seconds, at least one."""
+        return [_retry_after(self.retry_after_seconds)]
+
+
 class InternalError(RequestError):
     """A fault of the service: what happened is in its log, under the request's id."""
 
@@ -145,7 +206,7 @@ class OverloadedError(RequestError):
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """``Retry-After`` in whole seconds, at least one."""
-        return [(b"retry-after", str(max(1, math.ceil(self.retry_after_seconds))).encode())]
+        return [_retry_after(self.retry_after_seconds)]
 
 
 class DeadlineError(RequestError):
@@ -153,3 +214,7 @@ class DeadlineError(RequestError):
 
     status = 504
     title = "Gateway Timeout"
+
+
+def _retry_after(seconds: float) -> tuple[bytes, bytes]:
+    return b"retry-after", b"%d" % max(1, math.ceil(seconds))

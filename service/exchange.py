@@ -34,6 +34,7 @@ class Exchange:
     """A request, its place in the service, and how far it has come. Times are those of ``time.perf_counter``."""
 
     __slots__ = (
+        "answer_headers",
         "began",
         "body_complete",
         "deadline",
@@ -63,6 +64,7 @@ class Exchange:
         self.began = began
         self.deadline = deadline
         self.task = task
+        self.answer_headers: Sequence[tuple[bytes, bytes]] = ()  # what every answer to it carries
         self.body_complete = False
         self.listener: asyncio.Task[None] | None = None  # waits for the client to go, where the answer takes long
         self.ended_by: Literal["deadline", "client"] | None = None

@@ -6,12 +6,10 @@ in one thread of the lowest priority, by a session of its own, so that what the 
 
 import asyncio
 import logging
-import os
-import sys
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, NamedTuple
@@ -27,14 +25,15 @@ from service.errors import DeadlineError
 from service.forecast import Forecast
 from service.items import Item
 from service.kinds import ExplainingKind
+from service.priority import LOWEST, lower_priority
 from service.session import GRAPH_ERRORS, Session
 
 Explanation = dict[str, Any]
 
 # The rows of one run at most. Between runs others get the interpreter, and whether anybody waits is looked at.
 _MAX_ROWS: Final = 64
-_LOWEST_PRIORITY: Final = 19
 _MEASURED_RUNS: Final = 3
+_MEASURED_SECONDS: Final = 0.5  # no further run is measured when they have taken this long
 
 logger = logging.getLogger(__name__)
 
@@ -69,14 +68,17 @@ class Explainer:
         self._assets = assets
         # The calling thread alone runs it, so that its priority is that of all the work.
         self._session = Session(folder, manifest, "cpu", intra_op_threads=1, max_batch_rows=_MAX_ROWS)
-        self._thread = ThreadPoolExecutor(1, f"{manifest.kind}-explain", initializer=_lower_priority)
+        self._thread = ThreadPoolExecutor(1, f"{manifest.kind}-explain", initializer=lower_priority, initargs=(LOWEST,))
         seconds = self._measure(folder, example)
+        length = self._session.measure(example.row)
         logger.info("explains %s version %d in %.1f ms each", manifest.kind, manifest.version, seconds * 1e3)
         self._batcher: Batcher[_Job, Explanation] = Batcher(
-            self._run,
-            max_batch_rows=1,
+            # Bound to this object they would keep the object alive, session, thread and all.
+            partial(_explain_all, kind, assets, self._session),
+            # That of a text takes longer with its length.
+            forecasts=[Forecast({1: seconds * lane.length / length}, 1) for lane in self._session.lanes],
+            choose_lane=partial(_choose_lane, self._session) if self._session.varies else None,
             max_queue_rows=settings.max_queue_explanations,
-            forecast=Forecast({1: seconds}, 1),
             executor=self._thread,
             observe=lambda _: None,
         )
@@ -103,20 +105,6 @@ class Explainer:
         """Let the thread go."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _run(self, jobs: Sequence[_Job]) -> list[Explanation]:
-        return [self._explain(job) for job in jobs]
-
-    def _explain(self, job: _Job) -> Explanation:
-        def evaluate(inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-            parts = []
-            for start in range(0, len(inputs[0]), _MAX_ROWS):
-                if job.given_up.is_set() or time.perf_counter() > job.deadline:
-                    raise DeadlineError("the deadline passed while the prediction was explained")
-                parts.append(self._session.evaluate([values[start : start + _MAX_ROWS] for values in inputs]))
-            return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
-
-        return self._kind.explain(job.item, self._assets, evaluate)
-
     def _measure(self, folder: Path, example: Item) -> float:
         """The seconds that an explanation takes where nothing else is done: the best of a few."""
         times = []
@@ -125,12 +113,25 @@ class Explainer:
                 began = time.perf_counter()
                 self._kind.explain(example, self._assets, self._session.evaluate)
                 times.append(time.perf_counter() - began)
+                if sum(times) > _MEASURED_SECONDS:
+                    break
         except GRAPH_ERRORS as error:
             raise ArtifactError(f"{folder}: the graph cannot be run for an explanation: {error}") from error
         return min(times)
 
 
-def _lower_priority() -> None:
-    """Let every other thread of the machine go before this one. Only Linux has a priority for each thread."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+def _choose_lane(session: Session, job: _Job) -> int:
+    return session.choose_lane(job.item.row)
+
+
+def _explain_all(kind: ExplainingKind, assets: Any, session: Session, jobs: Sequence[_Job]) -> list[Explanation]:
+    return [kind.explain(job.item, assets, partial(_evaluate, session, job)) for job in jobs]
+
+
+def _evaluate(session: Session, job: _Job, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+    parts = []
+    for start in range(0, len(inputs[0]), _MAX_ROWS):
+        if job.given_up.is_set() or time.perf_counter() > job.deadline:
+            raise DeadlineError("the deadline passed while the prediction was explained")
+        parts.append(session.evaluate([values[start : start + _MAX_ROWS] for values in inputs]))
+    return parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]

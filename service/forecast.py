@@ -15,7 +15,7 @@ class Forecast:
     """
 
     def __init__(self, measured: Mapping[int, float], max_batch_rows: int) -> None:
-        self._max_batch_rows = max_batch_rows
+        self.max_rows = max_batch_rows
         self._seconds: list[float] = []  # of a run with 1, 2, 3 to 4, 5 to 8, … rows
         for power in range((max_batch_rows - 1).bit_length() + 1):
             rows = min(2**power, max_batch_rows)
@@ -24,7 +24,7 @@ class Forecast:
 
     def seconds(self, rows: int) -> float:
         """How long ``rows`` take, in as many runs as they need."""
-        full_runs, rest = divmod(rows, self._max_batch_rows)
+        full_runs, rest = divmod(rows, self.max_rows)
         seconds = full_runs * self._seconds[-1]
         return seconds + self._seconds[(rest - 1).bit_length()] if rest else seconds
 

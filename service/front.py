@@ -11,13 +11,14 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
 import bentoml
 
+from service.administration import Administration
 from service.attendance import Attendance
 from service.bodies import Disconnect
 from service.catalogue import Catalogue
@@ -25,14 +26,17 @@ from service.config import Settings
 from service.errors import (
     BadBodyError,
     DeadlineError,
+    ForbiddenError,
     InternalError,
     MethodNotAllowedError,
     NotFoundError,
+    OverloadedError,
     RequestError,
     TooLargeError,
     describe_problem,
 )
 from service.exchange import PROBLEM, Answer, Application, Exchange, Message, Receive, Scope, Send
+from service.gate import Gate, make_gate
 from service.inference_protocol import InferenceProtocol, is_protocol
 from service.intake import Intake
 from service.kinds import KINDS
@@ -41,8 +45,11 @@ from service.metrics import Metrics
 from service.operations import Operations
 from service.predictions import Predictions
 from service.protocol import WRITE_ANSWER, Headers, WriteAnswer
-from service.routes import READING, Handler, Route, Routes, reading
+from service.routes import NO_SUCH_ROUTE, READING, Handler, Route, Routes, reading
+from service.siblings import find_siblings
 from service.stream import Stream
+from service.timeouts import HEADER as TIMEOUT
+from service.timeouts import read_timeout
 
 # What BentoML's application answers: the files of the documentation page, and what its client reads first.
 _BEHIND: Final = ("/schema.json",)
@@ -52,6 +59,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 # How long a refused body is still read, so that its client comes to read the refusal.
 _LINGER_SECONDS: Final = 2.0
 _NO_EXTENSIONS: Final[Mapping[str, object]] = MappingProxyType({})
+_READINESS: Final = ("/readyz", "/ready")
 _CLIENT_CLOSED: Final = 499  # nginx's status for a client that went before its answer
 
 logger = logging.getLogger(__name__)
@@ -63,6 +71,9 @@ class Front:
     def __init__(self, behind: Application) -> None:
         self._behind = behind
         self._attendance = Attendance()
+        self._gate: Gate | None = None
+        self._table: Mapping[str, Route] = {}
+        self.draining = False
         self._id_prefix = secrets.token_hex(6) + "-"
         self._numbers = itertools.count(1)
 
@@ -80,6 +91,8 @@ class Front:
         deadline = began + self._settings.deadline_seconds
         exchange = Exchange(scope, headers, receive, request_id, began, deadline, task)
         route = self._routes.find(scope)
+        if self._gate is not None:
+            route = self._gate.find(route, scope)
         if route is None and scope["method"] in READING and _is_behind(scope["path"]):
             name, status = "behind", await self._pass_on(exchange, send)
         else:
@@ -95,6 +108,20 @@ class Front:
         self._metrics.http(name, method, status, seconds)
         access(request_id, name, method, status, seconds)
 
+    def drain(self) -> None:
+        """Fail the probes of readiness from now on; whatever else is asked is answered as before."""
+        self.draining = True
+        refused = {
+            path: reading(route.name, _refuse_readiness)
+            for path, route in self._table.items()
+            if path.endswith(_READINESS)
+        }
+        self._routes = Routes({**self._table, **refused})
+
+    def hurry(self, seconds: float) -> None:
+        """Give no request that is being answered longer than ``seconds`` from now on."""
+        self._attendance.hurry(seconds)
+
     def refuse_unreadable(self) -> tuple[int, Headers, bytes]:
         """The answer to what is no HTTP: its status, headers and body."""
         request_id = self._make_id()
@@ -102,7 +129,7 @@ class Front:
         self._metrics.http("unreadable", "other", error.status, 0.0)
         access(request_id, "unreadable", "other", error.status, 0.0)
         content = error.to_json(request_id)
-        return error.status, _list_headers(Answer(error.status, PROBLEM, content), request_id), content
+        return error.status, _list_headers(Answer(error.status, PROBLEM, content), request_id, ()), content
 
     def _take_id(self, sent_id: bytes) -> str:
         return sent_id.decode() if _REQUEST_ID.fullmatch(sent_id) else self._make_id()
@@ -117,7 +144,17 @@ class Front:
             if message["type"] == "lifespan.startup.complete":
                 service = bentoml.get_current_service()
                 self._settings, self._metrics = service.settings, service.metrics
-                self._routes = Routes(list_routes(service.catalogue, service.settings, service.metrics))
+                self._gate = make_gate(service.settings)
+                if service.settings.keys is None:
+                    logger.warning("open: no keys are set, so whoever reaches the port may ask")
+                self._table = list_routes(service.catalogue, service.settings, service.metrics)
+                route = self._table["/metrics"]
+                siblings = find_siblings(bentoml.server_context.worker_index or 1, route.handlers["GET"])
+                if siblings is not None:
+                    await siblings.open()
+                    handlers = dict.fromkeys(READING, siblings.get_metrics)
+                    self._table = {**self._table, "/metrics": route._replace(handlers=handlers)}
+                self._routes = Routes(self._table)
             await send(message)
 
         return forward
@@ -126,7 +163,16 @@ class Front:
         """The answer of the route's handler, or the problem that keeps it from answering."""
         self._attendance.enter(exchange)
         try:
-            answer = await _find_handler(route, exchange)(exchange)
+            if self._gate is not None:
+                refusal = self._gate.admit(route, exchange)
+                if refusal is not None:
+                    return refusal
+            if TIMEOUT in exchange.headers:
+                timeout_seconds = read_timeout(exchange.headers[TIMEOUT], self._settings.deadline_seconds)
+                exchange.deadline = exchange.began + timeout_seconds
+            handler = _find_handler(route, exchange)
+            _check_administrators(route, self._settings)
+            answer = await handler(exchange)
             if isinstance(answer.content, bytes):
                 return answer
             return await Stream.begin(answer, answer.content)
@@ -140,7 +186,7 @@ class Front:
             exchange.task.uncancel()
             if exchange.ended_by == "client":
                 return Answer(_CLIENT_CLOSED, b"", b"")
-            error = DeadlineError(f"no answer within {self._settings.deadline_seconds:g} seconds")
+            error = DeadlineError(f"no answer within {round(exchange.deadline - exchange.began, 3):g} seconds")
         except Exception:
             # The last resort, so that a fault in one request ends that request alone and has the shape of any other.
             logger.exception("request %s failed", exchange.request_id)
@@ -160,7 +206,7 @@ class Front:
             return
         content = answer.content
         assert isinstance(content, bytes)  # noqa: S101  # else it is a Stream
-        headers = _list_headers(answer, exchange.request_id)
+        headers = _list_headers(answer, exchange.request_id, exchange.answer_headers)
         if answer.status != TooLargeError.status:
             write_answer: WriteAnswer | None = exchange.scope.get("extensions", _NO_EXTENSIONS).get(WRITE_ANSWER)
             if write_answer is None or not write_answer(exchange.scope, answer.status, headers, content):
@@ -179,7 +225,7 @@ class Front:
         It may take longer than a request's deadline, but its client has to take each chunk within that time.
         """
         answer = stream.answer
-        headers = _list_headers(answer, exchange.request_id)
+        headers = _list_headers(answer, exchange.request_id, exchange.answer_headers)
         exchange.deadline = math.inf
         self._attendance.enter(exchange)
         try:
@@ -224,6 +270,13 @@ class Front:
 
     async def _pass_on(self, exchange: Exchange, send: Send) -> int:
         """Let BentoML's application answer, and give its failures the shape of ours; returns the status."""
+        if self._gate is not None:
+            try:
+                self._gate.admit(None, exchange)
+            except RequestError as error:
+                answer = Answer(error.status, PROBLEM, error.to_json(exchange.request_id), error.headers)
+                await self._send(exchange, answer, send)
+                return error.status
         status = 0
 
         async def forward(message: Message) -> None:
@@ -231,7 +284,7 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message.get("headers", ()), (b"x-request-id", exchange.request_id.encode())]
-                message = {**message, "headers": headers}
+                message = {**message, "headers": [*headers, *exchange.answer_headers]}
             if status < HTTPStatus.BAD_REQUEST:
                 await send(message)
 
@@ -250,7 +303,7 @@ def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> d
     routes = {
         "/livez": reading("/livez", operations.get_liveness),
         "/readyz": reading("/readyz", operations.get_readiness),
-        "/metrics": reading("/metrics", operations.get_metrics),
+        "/metrics": reading("/metrics", operations.get_metrics)._replace(admin=True),
         "/": reading("/", operations.get_page),
         "/docs.json": reading("/docs.json", operations.get_description),
         "/models": reading("/models", operations.get_models),
@@ -259,18 +312,29 @@ def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> d
         routes[f"/models/{name}"] = reading("/models/{kind}", operations.get_model)
         predictions = Predictions(name, catalogue, settings, metrics, intake)
         routes[kind.ROUTE] = Route(kind.ROUTE, {"POST": predictions.post})
-    return routes | InferenceProtocol(catalogue, settings, metrics, intake).list_routes()
+    routes |= InferenceProtocol(catalogue, settings, metrics, intake).list_routes()
+    return routes | Administration(catalogue).list_routes()
 
 
-def _list_headers(answer: Answer, request_id: str) -> list[tuple[bytes, bytes]]:
-    headers = [(b"content-type", answer.content_type), (b"x-request-id", request_id.encode()), *answer.headers]
+def _list_headers(answer: Answer, request_id: str, further: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    headers = [(b"content-type", answer.content_type), (b"x-request-id", request_id.encode())]
+    headers += (*answer.headers, *further)
     if isinstance(answer.content, bytes):
         headers.append((b"content-length", b"%d" % len(answer.content)))
     return headers
 
 
+async def _refuse_readiness(_: Exchange) -> Answer:
+    raise OverloadedError("draining: the service is about to stop", retry_after_seconds=1)
+
+
 def _is_behind(path: str) -> bool:
     return path in _BEHIND or path.startswith(_BEHIND_FOLDER)
+
+
+def _check_administrators(route: Route | None, settings: Settings) -> None:
+    if route is not None and route.guarded and not settings.has_administrators:
+        raise ForbiddenError("this route is for administrators, and there are none", "admin")
 
 
 def _find_handler(route: Route | None, exchange: Exchange) -> Handler:
@@ -283,5 +347,5 @@ def _find_handler(route: Route | None, exchange: Exchange) -> Handler:
     elif _is_behind(exchange.scope["path"]):
         name, allowed = "this page", list(READING)
     else:
-        raise NotFoundError("no such route: /docs.json describes those that there are")
+        raise NotFoundError(NO_SUCH_ROUTE)
     raise MethodNotAllowedError(f"{name} takes {' and '.join(allowed)}, not {method}", allowed)

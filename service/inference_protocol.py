@@ -2,7 +2,8 @@
 
 Where ``/classify`` takes a picture, these routes take the tensors that the graph reads, and answer those that it
 gives. Rows from here and from the kinds' own routes are batched together. Of the protocol's extensions there are the
-binary tensor data and the classification.
+binary tensor data, the classification and the model repository, whose loading and unloading is in
+:mod:`service.administration`.
 """
 
 import asyncio
@@ -42,7 +43,7 @@ from service.session import Row
 from service.tensors import DATATYPES
 
 PLATFORM: Final = "onnxruntime_onnx"
-EXTENSIONS: Final = ("binary_tensor_data", "classification")
+EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_repository", "model_repository(unload_dependents)")
 MEDIA_TYPES: Final = ("application/json", "application/octet-stream")
 BINARY: Final = b"application/octet-stream"
 
@@ -102,12 +103,13 @@ class InferenceProtocol:
 
     async def get_model(self, exchange: Exchange) -> Answer:
         """What a model takes and gives."""
-        manifest = self._find(exchange).manifest
-        versions = [str(model.manifest.version) for model in self._catalogue if model.manifest.kind == manifest.kind]
+        kind, version = _read_names(exchange)
+        catalogue = self._catalogue
+        manifest = (catalogue.find_default(kind) if version is None else catalogue.find(kind, version)).manifest
         return _answer(
             {
                 "name": manifest.kind,
-                "versions": versions,
+                "versions": list(map(str, catalogue.list_loaded(kind))),
                 "platform": PLATFORM,
                 "inputs": [_describe(spec) for spec in manifest.inputs],
                 "outputs": [_describe(spec) for spec in manifest.outputs],
@@ -178,6 +180,9 @@ class InferenceProtocol:
         except InvalidArgument as error:
             # A number that is out of a node's bounds, such as an index. The batcher has found whose row it was.
             raise UnprocessableError([("inputs", "values that are out of the graph's bounds")]) from error
+        comparison = self._catalogue.find_comparison(model)
+        if comparison is not None:
+            comparison.offer_rows(inference.rows, results)
         return await self._write(graph, inference, results)
 
     async def _read(
@@ -213,23 +218,26 @@ class InferenceProtocol:
 
     def _find(self, exchange: Exchange) -> Model:
         """The model that the path names."""
-        names = exchange.scope["path_params"]
-        kind, version = names["model"], names.get("version")
-        if kind not in KINDS:
-            raise NotFoundError("no such model: /v2/repository/index lists those that there are")
-        if version is not None and not _VERSION.fullmatch(version):
-            raise NotFoundError(f"no such version of {kind}: they are numbered from 1 up")
-        return self._catalogue.find(kind, None if version is None else int(version))
+        return self._catalogue.find(*_read_names(exchange))
 
     def _index(self, kind: str) -> list[dict[str, str]]:
-        loaded = {model.manifest.version for model in self._catalogue if model.manifest.kind == kind}
-        refused = {refusal.version: refusal.reason for refusal in self._catalogue.refusals if refusal.kind == kind}
         entries = []
-        for version in self._catalogue.versions(kind):
-            reason = "" if version in loaded else refused.get(version, "not loaded")
-            state = "READY" if version in loaded else "UNAVAILABLE"
-            entries.append({"name": kind, "version": str(version), "state": state, "reason": reason})
+        for entry in self._catalogue.list_entries(kind):
+            state = {"loading": "LOADING"}.get(entry.state, "UNAVAILABLE") if entry.model is None else "READY"
+            reason = entry.reason or ("not loaded" if state == "UNAVAILABLE" else "")
+            entries.append({"name": kind, "version": str(entry.version), "state": state, "reason": reason})
         return entries
+
+
+def _read_names(exchange: Exchange) -> tuple[str, int | None]:
+    """The kind and the version that the path names."""
+    names = exchange.scope["path_params"]
+    kind, version = names["model"], names.get("version")
+    if kind not in KINDS:
+        raise NotFoundError("no such model: /v2/repository/index lists those that there are")
+    if version is not None and not _VERSION.fullmatch(version):
+        raise NotFoundError(f"no such version of {kind}: they are numbered from 1 up")
+    return kind, None if version is None else int(version)
 
 
 def is_protocol(path: str) -> bool:

@@ -16,11 +16,12 @@ import os
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 SUCCESS: Final = "success"
+COMPARISON_OUTCOMES: Final = ("agreed", "differed", "failed", "dropped")
 
 # Triton's reasons, by the status that our client sees; any other is OTHER.
 _REASONS: Final = {"429": "REJECTED", "503": "REJECTED", "499": "CANCELED", "504": "CANCELED", "500": "BACKEND"}
@@ -29,6 +30,7 @@ _SECONDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
     *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
 )
+_DIFFERENCES: Final = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0)
 _ROWS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 Labels = Mapping[str, str]
@@ -74,6 +76,16 @@ class _Model:
         self.batch_rows = _Histogram(_ROWS)
 
 
+class _Comparisons:
+    """How often a shadow agreed, and how far off its numbers were."""
+
+    __slots__ = ("differences", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes = dict.fromkeys(COMPARISON_OUTCOMES, 0)
+        self.differences = _Histogram(_DIFFERENCES)
+
+
 class Metrics:
     """The counters of this process. Every method may be called from any thread."""
 
@@ -82,6 +94,11 @@ class Metrics:
         self._models: dict[tuple[str, str], _Model] = {}
         self._answers: dict[tuple[str, str, int], int] = {}
         self._durations: dict[str, _Histogram] = {}
+        self._serving: dict[str, Mapping[str, str]] = {}  # by kind, the part of each version
+        self._shares: dict[tuple[str, str], float] = {}
+        self._loads: dict[tuple[str, str], int] = {}
+        self._load_seconds: dict[str, float] = {}
+        self._comparisons: dict[tuple[str, str], _Comparisons] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
 
@@ -130,6 +147,46 @@ class Metrics:
             model = self._models.get((kind, version)) or self._add_model(kind, version)
             model.pending = count
 
+    def serve(self, kind: str, parts: Mapping[str, str], canary_share: float) -> None:
+        """From now on these versions of ``kind`` serve.
+
+        Args:
+            kind: the models' kind.
+            parts: by version: default, canary, shadow or loaded.
+            canary_share: of the requests that name no version, those that go to the canary.
+        """
+        with self._lock:
+            self._serving[kind] = parts
+            self._shares = {key: share for key, share in self._shares.items() if key[0] != kind}
+            self._shares |= {(kind, version): canary_share for version, part in parts.items() if part == "canary"}
+
+    def load(self, kind: str, outcome: Literal["loaded", "refused"], seconds: float) -> None:
+        """A version was loaded, or refused, after so long."""
+        with self._lock:
+            self._loads[kind, outcome] = self._loads.get((kind, outcome), 0) + 1
+            self._load_seconds[kind] = self._load_seconds.get(kind, 0.0) + seconds
+
+    def compare(self, kind: str, version: str, outcome: str, difference: float | None = None) -> None:
+        """A shadow was asked what the default version has answered.
+
+        Args:
+            kind: the models' kind.
+            version: the shadow's.
+            outcome: one of COMPARISON_OUTCOMES.
+            difference: the largest one of numbers, where there are numbers.
+        """
+        with self._lock:
+            found = self._comparisons.setdefault((kind, version), _Comparisons())
+            found.outcomes[outcome] += 1
+            if difference is not None:
+                found.differences.observe(difference)
+
+    def forget(self, kind: str, version: str) -> None:
+        """Leave out what was counted of a version, which serves no more."""
+        with self._lock:
+            self._models.pop((kind, version), None)
+            self._comparisons.pop((kind, version), None)
+
     def http(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request of any route was answered, ``seconds`` after it came."""
         with self._lock:
@@ -143,7 +200,7 @@ class Metrics:
     def render(self) -> bytes:
         """Everything that was counted, as Prometheus reads it (text format 0.0.4)."""
         with self._lock:
-            lines = [*self._render_models(), *self._render_http()]
+            lines = [*self._render_models(), *self._render_versions(), *self._render_http()]
         lines += _family("service_worker_info", "gauge", "The process that these numbers are of.")
         lines.append(_sample("service_worker_info", {"pid": str(os.getpid())}, 1))
         return "\n".join(lines).encode() + b"\n" + generate_latest(self._process)
@@ -169,6 +226,37 @@ class Metrics:
         yield from _family(name, "histogram", "Rows of each run.")
         for labels, model in models:
             yield from _histogram(name, labels, model.batch_rows)
+
+    def _render_versions(self) -> Iterable[str]:
+        name = "model_version_info"
+        yield from _family(name, "gauge", "The versions that are loaded, and the part of each.")
+        for kind, parts in sorted(self._serving.items()):
+            for version, part in parts.items():
+                yield _sample(name, {"model": kind, "version": version, "part": part}, 1)
+        name = "model_canary_share"
+        yield from _family(name, "gauge", "The share of the requests without a version that a canary answers.")
+        for (kind, version), share in sorted(self._shares.items()):
+            yield _sample(name, {"model": kind, "version": version}, share)
+        name = "model_loads_total"
+        yield from _family(name, "counter", "Versions that were loaded or refused.")
+        for (kind, outcome), count in sorted(self._loads.items()):
+            yield _sample(name, {"model": kind, "outcome": outcome}, count)
+        name = "model_load_seconds_total"
+        yield from _family(name, "counter", "Checking and loading versions, summed.")
+        for kind, seconds in sorted(self._load_seconds.items()):
+            yield _sample(name, {"model": kind}, seconds)
+        comparisons = [
+            ({"model": kind, "version": version}, found) for (kind, version), found in sorted(self._comparisons.items())
+        ]
+        name = "shadow_requests_total"
+        yield from _family(name, "counter", "Requests of the default version that a shadow was asked too, by outcome.")
+        for labels, found in comparisons:
+            for outcome, count in found.outcomes.items():
+                yield _sample(name, {**labels, "outcome": outcome}, count)
+        name = "shadow_difference"
+        yield from _family(name, "histogram", "The largest difference of a number to the default's, by request.")
+        for labels, found in comparisons:
+            yield from _histogram(name, labels, found.differences)
 
     def _render_http(self) -> Iterable[str]:
         name = "http_requests_total"

@@ -1,11 +1,14 @@
 """The routes that say how the service is: its models, its health, its metrics and its description."""
 
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from models.manifest import Manifest
+from service.access_schema import add_access
+from service.administration import describe_plan
+from service.administration_schema import add_administration
 from service.catalogue import Catalogue
 from service.errors import OverloadedError
 from service.exchange import JSON, Answer, Exchange
@@ -47,7 +50,7 @@ class Operations:
 
     async def get_description(self, _: Exchange) -> Answer:
         """The OpenAPI description, with the labels of the models that are loaded."""
-        return Answer(200, JSON, orjson.dumps(add_protocol(describe_service(self._catalogue))))
+        return Answer(200, JSON, orjson.dumps(self._describe_service()))
 
     async def get_page(self, _: Exchange) -> Answer:
         """The description as a page to try it on, made by the Swagger UI that BentoML brings.
@@ -61,30 +64,23 @@ class Operations:
         return Answer(200, JSON, orjson.dumps({"models": [self._describe(kind) for kind in KINDS]}))
 
     async def get_model(self, exchange: Exchange) -> Answer:
-        """The manifest of the default version of a kind."""
+        """The manifest of the default version of a kind, and the state of its versions."""
         kind = exchange.scope["path"].rpartition("/")[2]
-        manifest = self._catalogue.find(kind).manifest
-        return Answer(200, JSON, manifest.model_dump_json().encode())
+        manifest = self._catalogue.find_default(kind).manifest
+        versions = describe_plan(self._catalogue, kind)["versions"]
+        return Answer(200, JSON, orjson.dumps({**manifest.model_dump(mode="json"), "versions": versions}))
+
+    def _describe_service(self) -> dict[str, Any]:
+        return add_access(add_administration(add_protocol(describe_service(self._catalogue.list_defaults()))))
 
     def _describe(self, kind: str) -> dict[str, object]:
-        loaded = {model.manifest.version: model for model in self._catalogue if model.manifest.kind == kind}
-        refused = {refusal.version: refusal.reason for refusal in self._catalogue.refusals if refusal.kind == kind}
         versions: list[dict[str, object]] = []
-        for version in self._catalogue.versions(kind):
-            entry: dict[str, object] = {"version": str(version)}
-            if version in loaded:
-                entry |= {
-                    "state": "ready",
-                    "provider": loaded[version].provider,
-                    **_summarise(loaded[version].manifest),
-                }
-            elif version in refused:
-                entry |= {"state": "refused", "reason": refused[version]}
-            else:
-                entry |= {"state": "not loaded"}
+        for version, state, reason, model in self._catalogue.list_entries(kind):
+            entry: dict[str, object] = {"version": str(version), "state": state, "reason": reason}
+            if model is not None:
+                entry |= {"provider": model.provider, **_summarise(model.manifest)}
             versions.append(entry)
-        default = str(max(loaded)) if loaded else None
-        return {"kind": kind, "route": KINDS[kind].ROUTE, "default_version": default, "versions": versions}
+        return {**describe_plan(self._catalogue, kind), "route": KINDS[kind].ROUTE, "versions": versions}
 
 
 def _summarise(manifest: Manifest) -> dict[str, object]:

@@ -58,6 +58,9 @@ class Predictions:
         if not isinstance(answer.content, bytes):
             return answer._replace(content=self._count(version, answer.content, exchange))
         self._metrics.request(self._name, version, SUCCESS, time.perf_counter() - exchange.began)
+        comparison = self._catalogue.find_comparison(model)
+        if comparison is not None:
+            comparison.offer(body, query, answer.content)
         return answer
 
     async def _count(self, version: str, chunks: Chunks, exchange: Exchange) -> Chunks:

@@ -13,8 +13,11 @@ from pathlib import Path
 from models.errors import ModelError
 from service.catalogue import Catalogue, NoModelError
 from service.config import SettingsError, load_settings
+from service.gate import make_gate
 from service.metrics import Metrics
 from service.providers import ProviderError
+from service.server import check_certificate
+from service.state import StateError
 
 
 def run_preflight() -> None:
@@ -36,9 +39,12 @@ def main() -> None:
     """Load everything, or end with a message and exit status 1."""
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     try:
-        catalogue = Catalogue(load_settings(), Metrics())
+        settings = load_settings()
+        make_gate(settings)
+        check_certificate(settings)
+        catalogue = Catalogue(settings, Metrics())
         catalogue.load()
-    except (SettingsError, NoModelError, ProviderError, ModelError) as error:
+    except (SettingsError, NoModelError, ProviderError, ModelError, StateError) as error:
         raise SystemExit(f"modelyard cannot start: {error}") from error
     catalogue.close()
 

@@ -24,6 +24,8 @@ WriteAnswer = Callable[[Mapping[str, object], int, Headers, bytes], bool]
 class Application(Protocol):
     """What an application has besides the ASGI interface."""
 
+    draining: bool  # whether connections are to end with their next answer
+
     def refuse_unreadable(self) -> tuple[int, Headers, bytes]:
         """The status, headers and body of the answer to what is no HTTP; counts and logs it."""
 
@@ -35,11 +37,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         # Without uvicorn's reading of X-Forwarded-For: nobody asks for the client's address.
         self.app = self.config.app
+        self._application: Application = self.config.app  # type: ignore[assignment]
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text says less
         """Answer what is no HTTP, and end the connection."""
-        application: Application = self.config.app  # type: ignore[assignment]
-        status, headers, body = application.refuse_unreadable()
+        status, headers, body = self._application.refuse_unreadable()
         headers = (*self.server_state.default_headers, *headers, (b"connection", b"close"))
         self.transport.write(join_head(status, headers) + body)
         self.transport.close()
@@ -47,6 +49,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Offer the extension to the request whose headers have been read."""
         super().on_headers_complete()
+        if self._application.draining and self.cycle is not None:
+            self.cycle.keep_alive = False
         self.scope["extensions"] = {WRITE_ANSWER: self.write_answer}  # type: ignore[dict-item]
 
     def write_answer(self, scope: Mapping[str, object], status: int, headers: Headers, body: bytes) -> bool:

@@ -8,6 +8,7 @@ from service.exchange import Answer, Exchange, Scope
 Handler = Callable[[Exchange], Awaitable[Answer]]
 
 READING: Final = ("GET", "HEAD")
+NO_SUCH_ROUTE: Final = "no such route: /docs.json describes those that there are"
 
 
 class Route(NamedTuple):
@@ -15,6 +16,8 @@ class Route(NamedTuple):
 
     name: str
     handlers: Mapping[str, Handler]  # by method
+    admin: bool = False  # for who runs the service, not for who asks it
+    guarded: bool = False  # refused where nobody is an administrator
 
 
 class Routes:

@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import time
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import orjson
 
 from models.errors import ArtifactError
@@ -24,11 +27,14 @@ from service.generation import Generation
 from service.golden import make_example, replay_golden
 from service.items import Item
 from service.kinds import KINDS, ExplainingKind, GeneratingKind
+from service.lanes import Lane, find_lane
 from service.metrics import Metrics
 from service.providers import Provider
 from service.queries import Query
 from service.session import GRAPH_ERRORS, Row, Session
 
+# Where rows vary in length, those of this are the usual ones: a review of 200 words or so.
+_USUAL_LENGTH = 256
 # A run of one row that is shorter than this is done on the event loop. A thread costs 20 to 30 us a request more
 # (measured at 16 connections on one core), which is a fifth of what the smallest model takes and nothing beside 1 ms;
 # a longer run would keep the event loop from decoding and answering meanwhile.
@@ -74,21 +80,31 @@ class Model:
         self._preparers = preparers
         self._version = str(manifest.version)
         self._assets = self.kind.load(folder, manifest)
-        self._session = Session(folder, manifest, provider, settings.intra_op_threads, settings.max_batch_rows)
-        seconds = _warm(folder, self._session)
+        session = self._session = Session(
+            folder,
+            manifest,
+            provider,
+            settings.intra_op_threads,
+            settings.max_batch_rows,
+            settings.max_batch_tokens,
+        )
+        measured = [_warm(folder, session, lane) for lane in session.lanes]
         golden = load_golden(folder)
-        replays = replay_golden(folder, golden, self.kind, self._assets, self._session)
+        replays = replay_golden(folder, golden, self.kind, self._assets, session)
         self.example = make_example(self.kind, manifest, self._assets, golden.examples[0], replays[0].predictions)
         # What is generated comes in full batches, while others ask for single rows.
-        usual = seconds[self._session.buckets[-1] if isinstance(self.kind, GeneratingKind) else 1]
+        usual_lane = find_lane(session.lanes, min(_USUAL_LENGTH, session.lanes[-1].length))
+        seconds, largest = measured[usual_lane], session.lanes[usual_lane].max_rows
+        usual = seconds[largest if isinstance(self.kind, GeneratingKind) else 1]
         self._runner = None if usual < INLINE_SECONDS else ThreadPoolExecutor(1, f"{manifest.kind}-run")
         self.batcher: Batcher[Row, Row] = Batcher(
-            self._session.run,
-            max_batch_rows=settings.max_batch_rows,
+            session.run,
+            forecasts=[Forecast(times, lane.max_rows) for times, lane in zip(measured, session.lanes, strict=True)],
+            choose_lane=session.choose_lane if session.varies else None,
             max_queue_rows=settings.max_queue_rows,
-            forecast=Forecast(seconds, settings.max_batch_rows),
             executor=self._runner,
-            observe=self._observe,
+            # Bound to the model it would keep the model alive, which nothing but its requests is to do.
+            observe=partial(_observe, metrics, manifest.kind, self._version),
         )
         self._generation = self._explainer = None
         if isinstance(self.kind, GeneratingKind):
@@ -97,17 +113,18 @@ class Model:
             )
         if isinstance(self.kind, ExplainingKind):
             self._explainer = Explainer(folder, manifest, self.kind, self._assets, settings, replays[0].items[0])
-        largest = self._session.buckets[-1]
         logger.info(
-            "loaded %s version %d on %s: %.3f ms for one row, %.3f ms for %d, run %s",
+            "loaded %s version %d on %s: %.3f ms for one row%s, %.3f ms for %d, run %s",
             manifest.kind,
             manifest.version,
             provider,
             seconds[1] * 1e3,
+            f" of {session.lanes[usual_lane].length} tokens" if session.varies else "",
             seconds[largest] * 1e3,
             largest,
             "on the event loop" if self._runner is None else "in a thread",
         )
+        weakref.finalize(self, logger.info, "released %s version %d", manifest.kind, manifest.version).atexit = False
 
     async def answer(self, body: Body, query: Query, accept: bytes, deadline: float) -> Answer:
         """The answer to one request.
@@ -139,6 +156,23 @@ class Model:
         answer = orjson.dumps({"model": manifest.kind, "version": self._version, "predictions": predictions})
         self._metrics.postprocess(manifest.kind, self._version, time.perf_counter() - began)
         return answer
+
+    def predict_aside(self, body: Body, query: Query) -> list[dict[str, Any]]:
+        """The predictions for everything in a request, by the calling thread alone: no batch waits for them.
+
+        Raises:
+            RequestError: the request cannot be answered; it says why.
+        """
+        items = self.kind.preprocess(self.kind.parse(body, self._settings), query, self._assets, self._settings)
+        return [self.kind.postprocess(self.run_aside(item.row), item.facts, query, self._assets) for item in items]
+
+    def run_aside(self, row: Row) -> Row:
+        """The graph's outputs for one row, by the calling thread alone."""
+        inputs = [
+            np.asarray(value, object if spec.dtype == "string" else spec.dtype)[np.newaxis]
+            for spec, value in zip(self.manifest.inputs, row, strict=True)
+        ]
+        return tuple(output[0] for output in self._session.evaluate(inputs))
 
     def close(self) -> None:
         """Let the threads that run the graph go, once they are done."""
@@ -176,8 +210,9 @@ class Model:
         self._metrics.preprocess(self.manifest.kind, self._version, time.perf_counter() - began)
         return content, items
 
-    def _observe(self, run: BatchRun) -> None:
-        self._metrics.batch(self.manifest.kind, self._version, run.rows, run.queue_seconds, run.run_seconds)
+
+def _observe(metrics: Metrics, kind: str, version: str, run: BatchRun) -> None:
+    metrics.batch(kind, version, run.rows, run.queue_seconds, run.run_seconds)
 
 
 def _check_wanted(deadline: float, given_up: Event) -> None:
@@ -185,12 +220,12 @@ def _check_wanted(deadline: float, given_up: Event) -> None:
         raise DeadlineError("the deadline passed while the request was read")
 
 
-def _warm(folder: Path, session: Session) -> Mapping[int, float]:
-    """Run every batch size that will be run later, and say how many seconds each takes: the best of a few."""
+def _warm(folder: Path, session: Session, lane: Lane) -> Mapping[int, float]:
+    """Run every batch size that a lane will be run with, and say how many seconds each takes: the best of a few."""
     seconds = {}
-    row = session.example()
+    row = session.example(lane.length)
     try:
-        for rows in session.buckets:
+        for rows in (bucket for bucket in session.buckets if bucket <= lane.max_rows):
             times = []
             for _ in range(1 + _WARM_RUNS):
                 began = time.perf_counter()

@@ -6,17 +6,19 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from models.manifest import Manifest
 from service import VERSION
-from service.documents import Models, Problem
+from service.documents import Models, Problem, ServedManifest
 from service.errors import (
     BadBodyError,
     DeadlineError,
+    ForbiddenError,
     MethodNotAllowedError,
     NotFoundError,
     OverloadedError,
     RequestError,
     TooLargeError,
+    TooManyRequestsError,
+    UnauthorizedError,
     UnprocessableError,
     UnsupportedMediaTypeError,
 )
@@ -46,6 +48,9 @@ PREDICTION_ERRORS: Final = (
 _ERROR_HEADERS: Final[Mapping[type[RequestError], Schema]] = {
     MethodNotAllowedError: {"Allow": {"schema": {"type": "string"}}},
     OverloadedError: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
+    TooManyRequestsError: {"Retry-After": {"schema": {"type": "integer", "minimum": 1}}},
+    UnauthorizedError: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    ForbiddenError: {"WWW-Authenticate": {"schema": {"type": "string"}}},
 }
 
 
@@ -60,7 +65,7 @@ def describe_service(models: Iterable[Model]) -> Schema:
     """The whole description: every route with its parameters, bodies, answers and errors."""
     loaded = {model.manifest.kind: model for model in models}
     components: dict[str, Schema] = {}
-    for document in (Problem, Models, Manifest):
+    for document in (Problem, Models, ServedManifest):
         add_component(document, components)
     paths = {kind.ROUTE: _prediction(name, kind, loaded.get(name), components) for name, kind in KINDS.items()}
     return {
@@ -136,12 +141,12 @@ def _query_parameters(query: type[Query]) -> list[Schema]:
 
 def _model_paths() -> Schema:
     kind = {"name": "kind", "in": "path", "required": True, "schema": {"enum": list(KINDS)}}
-    models, manifest = _refer("Models"), _refer("Manifest")
+    models, manifest = _refer("Models"), _refer("ServedManifest")
     errors = (NotFoundError, OverloadedError)
     return {
         "/models": describe_reading("models", "list_models", "Every kind: versions, state, metrics", models),
         "/models/{kind}": describe_reading(
-            "models", "get_model", "The default version's manifest", manifest, errors, [kind]
+            "models", "get_model", "The default version's manifest, and the states of all", manifest, errors, [kind]
         ),
     }
 

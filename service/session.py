@@ -11,6 +11,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from models.errors import ArtifactError
 from models.manifest import GRAPH_FILE, DType, Manifest, TensorSpec, verify_graph
+from models.text import TextPreprocessing
+from service.lanes import Lane, find_lane, make_lanes
 from service.providers import PROVIDERS, Provider, ProviderError
 
 Row = tuple[NDArray[Any], ...]  # one array for each input or output of the graph, without the batch dimension
@@ -40,9 +42,12 @@ GRAPH_ERRORS = (
 
 
 class Session:
-    """A version's graph, loaded and found to be what its manifest says, with room for one batch.
+    """A version's graph, loaded and found to be what its manifest says.
 
-    Texts are ``str`` in arrays of objects. A row of a tensor without further dimensions is a scalar.
+    Texts are ``str`` in arrays of objects. A row of a tensor without further dimensions is a scalar. A row has a length
+    where inputs have dimensions that vary, the largest of them. The rows of a run are filled up behind to the longest,
+    with zeros: the graph has to tell them from what a row holds. ``lanes`` say which of such rows are to be run
+    together; there is one where all rows are of one size.
 
     Args:
         folder: the version's folder.
@@ -50,6 +55,7 @@ class Session:
         provider: where the graph runs.
         intra_op_threads: the threads of one run, on the CPU.
         max_batch_rows: the rows of one run at most.
+        max_batch_tokens: the rows of one run times the length of the longest, as ``make_lanes`` has it.
 
     Raises:
         ArtifactError: ONNX Runtime cannot load the graph, or its inputs and outputs are not those of the manifest.
@@ -57,7 +63,13 @@ class Session:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, provider: Provider, intra_op_threads: int, max_batch_rows: int
+        self,
+        folder: Path,
+        manifest: Manifest,
+        provider: Provider,
+        intra_op_threads: int,
+        max_batch_rows: int,
+        max_batch_tokens: int | None = None,
     ) -> None:
         graph = folder / GRAPH_FILE
         self._session = _open(graph, provider, intra_op_threads)
@@ -66,17 +78,34 @@ class Session:
         verify_graph(folder, manifest, self._inputs, self._outputs)
         self.max_rows = max_batch_rows
         self.buckets = buckets(max_batch_rows)
-        self._buffers = [_blank(graph, tensor, max_batch_rows) for tensor in self._inputs]
+        # The dimensions that vary: of which input, and which of a row's.
+        self._axes = [
+            (position, axis)
+            for position, tensor in enumerate(self._inputs)
+            for axis, size in enumerate(tensor.shape[1:])
+            if isinstance(size, str)
+        ]
+        self.varies = bool(self._axes)
+        self.lanes: tuple[Lane, ...] = (Lane(1, max_batch_rows),)
+        if self.varies:
+            longest = _find_longest(graph, self._inputs, manifest)
+            self.lanes = make_lanes(longest, self.buckets, max_batch_tokens, on_cpu=provider == "cpu")
+        if any(isinstance(size, str) for tensor in self._outputs for size in tensor.shape[1:]):
+            raise _refuse(graph, self._outputs)
+        # Memory is set aside for rows of one size, which are most kinds' only ones.
+        self._buffers = [] if self.varies else [_blank(tensor, max_batch_rows) for tensor in self._inputs]
         self._names = [tensor.name for tensor in self._inputs]
         self._output_names = [tensor.name for tensor in self._outputs]
         self._pads = provider != "cpu"
         # Text has no place on a device.
         has_texts = any(tensor.dtype == "string" for tensor in (*self._inputs, *self._outputs))
-        bound = self.buckets if self._pads and not has_texts else ()
-        self._bindings = {rows: self._bind(graph, rows) for rows in bound}
+        bound = self.buckets if self._pads and not has_texts and not self.varies else ()
+        self._bindings = {rows: self._bind(rows) for rows in bound}
 
     def run(self, rows: Sequence[Row]) -> list[Row]:
         """The graph's outputs for each of ``rows``, in order. Not for two threads at a time."""
+        if self.varies:
+            return self._run_varying(rows)
         for position, buffer in enumerate(self._buffers):
             for index, row in enumerate(rows):
                 buffer[index] = row[position]
@@ -88,9 +117,29 @@ class Session:
         outputs: list[NDArray[Any]] = self._session.run(self._output_names, dict(zip(self._names, inputs, strict=True)))
         return outputs
 
-    def example(self) -> Row:
-        """A row of zeros and of empty texts: what warming runs."""
-        return tuple(np.full_like(buffer[0], "" if buffer.dtype == object else 0) for buffer in self._buffers)
+    def measure(self, row: Row) -> int:
+        """The length of a row; 1 where all rows are of one size."""
+        lengths: list[int] = [row[position].shape[axis] for position, axis in self._axes]
+        return max(lengths, default=1)
+
+    def choose_lane(self, row: Row) -> int:
+        """The place of a row's lane.
+
+        Raises:
+            UnprocessableError: it is longer than the model reads.
+        """
+        return find_lane(self.lanes, self.measure(row))
+
+    def example(self, length: int = 1) -> Row:
+        """A row of zeros and of empty texts, and of ones in the inputs that vary: what warming runs.
+
+        Args:
+            length: of the row, where rows have one. Zeros would be taken for what fills it up.
+        """
+        row = [_blank(tensor, 1, length)[0] for tensor in self._inputs]
+        for position, _ in self._axes:
+            row[position] = np.ones_like(row[position])
+        return tuple(row)
 
     def _run_plain(self, rows: int) -> list[NDArray[Any]]:
         return self.evaluate([buffer[:rows] for buffer in self._buffers])
@@ -107,11 +156,30 @@ class Session:
         self._session.run_with_iobinding(binding)
         return [tensor.numpy()[:rows] for tensor in outputs]
 
-    def _bind(self, graph: Path, rows: int) -> tuple[Any, list[Any], list[Any]]:
+    def _run_varying(self, rows: Sequence[Row]) -> list[Row]:
+        length = max(map(self.measure, rows))
+        filled = rows
+        if self._pads:
+            # Only the warmed shapes are run here too, if without tensors that stay on the device: there are too many.
+            # None of this has been measured on a GPU.
+            length = self.lanes[find_lane(self.lanes, length)].length
+            bucket = next(bucket for bucket in self.buckets if bucket >= len(rows))
+            filled = [*rows, *[rows[0]] * (bucket - len(rows))]
+        inputs = []
+        for position, tensor in enumerate(self._inputs):
+            batch = _blank(tensor, len(filled), length)
+            for index, row in enumerate(filled):
+                own: tuple[Any, ...] = tuple(map(slice, row[position].shape))
+                batch[(index, *own)] = row[position]
+            inputs.append(batch)
+        outputs = self.evaluate(inputs)
+        return list(zip(*(output[: len(rows)] for output in outputs), strict=True))
+
+    def _bind(self, rows: int) -> tuple[Any, list[Any], list[Any]]:
         """Tensors on the device for batches of ``rows``, bound to the graph's inputs and outputs."""
         binding = self._session.io_binding()
-        inputs = [_on_device(graph, tensor, rows) for tensor in self._inputs]
-        outputs = [_on_device(graph, tensor, rows) for tensor in self._outputs]
+        inputs = [_on_device(tensor, rows) for tensor in self._inputs]
+        outputs = [_on_device(tensor, rows) for tensor in self._outputs]
         for tensor, value in zip(self._inputs, inputs, strict=True):
             binding.bind_ortvalue_input(tensor.name, value)
         for tensor, value in zip(self._outputs, outputs, strict=True):
@@ -160,21 +228,24 @@ def _spec(graph: Path, tensor: Any) -> TensorSpec:
     )
 
 
-def _row_shape(graph: Path, tensor: TensorSpec) -> tuple[int, ...]:
-    """The shape of one row, which must be fixed: memory is set aside for it."""
-    sizes = tuple(size for size in tensor.shape[1:] if isinstance(size, int))
-    if len(sizes) != len(tensor.shape) - 1:
-        found = f"{tensor.dtype}{list(tensor.shape)}"
-        raise ArtifactError(f"{graph}: '{tensor.name}' is {found}, expected a fixed size but for the batch")
-    return sizes
+def _find_longest(graph: Path, inputs: Sequence[TensorSpec], manifest: Manifest) -> int:
+    """The length of a row at most. Manifests say it of texts, and of nothing else that varies."""
+    if not isinstance(manifest.preprocessing, TextPreprocessing):
+        raise _refuse(graph, inputs)
+    return manifest.preprocessing.max_tokens
 
 
-def _blank(graph: Path, tensor: TensorSpec, rows: int) -> NDArray[Any]:
-    """Zeros or empty texts, (rows, ...)."""
-    shape = (rows, *_row_shape(graph, tensor))
+def _refuse(graph: Path, tensors: Sequence[TensorSpec]) -> ArtifactError:
+    found = ", ".join(f"'{tensor.name}' is {tensor.dtype}{list(tensor.shape)}" for tensor in tensors)
+    return ArtifactError(f"{graph}: {found}, expected a fixed size but for the batch")
+
+
+def _blank(tensor: TensorSpec, rows: int, length: int = 0) -> NDArray[Any]:
+    """Zeros or empty texts, (rows, ...); dimensions that vary are ``length``."""
+    shape = (rows, *(length if isinstance(size, str) else size for size in tensor.shape[1:]))
     return np.full(shape, "", object) if tensor.dtype == "string" else np.zeros(shape, tensor.dtype)
 
 
-def _on_device(graph: Path, tensor: TensorSpec, rows: int) -> Any:
-    shape = (rows, *_row_shape(graph, tensor))
+def _on_device(tensor: TensorSpec, rows: int) -> Any:
+    shape = (rows, *tensor.shape[1:])
     return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(tensor.dtype), "cuda", 0)

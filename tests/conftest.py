@@ -63,6 +63,6 @@ def wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) ->
         try:
             with urllib.request.urlopen(f"{url}/readyz", timeout=5):
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
     pytest.fail(f"the service did not get ready:\n{log.read_text(errors='replace')[-8000:]}")

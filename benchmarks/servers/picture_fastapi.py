@@ -1,4 +1,4 @@
-"""The generator behind FastAPI as a good engineer writes it: async handlers, pydantic, Pillow, the access log left on."""
+"""The generator behind FastAPI as a good engineer writes it: async handlers, pydantic, Pillow, the access log on."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from benchmarks.contenders import Contender
 from benchmarks.servers.session import Steps
-from benchmarks.workloads import churn, image_classifier, image_generator, profile_generator
+from benchmarks.workloads import churn, image_classifier, image_generator, profile_generator, sentiment
 from benchmarks.workloads.workload import Workload
 
 
@@ -28,4 +28,5 @@ KINDS: Mapping[str, Kind] = {
     "image_classifier": image_classifier,
     "image_generator": image_generator,
     "profile_generator": profile_generator,
+    "sentiment": sentiment,
 }

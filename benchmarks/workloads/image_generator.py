@@ -1,4 +1,4 @@
-"""Made-up images: one or 16 a request as files in JSON, 64 as a grid; each request has a label and a seed of its own."""
+"""Made-up images: one or 16 a request as files in JSON, 64 as a grid; each with a label and a seed of its own."""
 
 import base64
 import json

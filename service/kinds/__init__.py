@@ -11,7 +11,7 @@ from service.bodies import Body
 from service.config import Settings
 from service.encoders import Encoder
 from service.items import Item
-from service.kinds import churn, image_classifier, image_generator, profile_generator
+from service.kinds import churn, image_classifier, image_generator, profile_generator, sentiment
 from service.queries import Query
 from service.session import Evaluate, Row
 
@@ -99,4 +99,5 @@ KINDS: Final[Mapping[str, Kind]] = {
     "image_classifier": image_classifier,
     "image_generator": image_generator,
     "profile_generator": profile_generator,
+    "sentiment": sentiment,
 }

@@ -1,6 +1,7 @@
 """Rows of many requests are run together, and each request gets its own results."""
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -44,11 +45,32 @@ def make_batcher(
 ) -> Batcher[int, int]:
     return Batcher(
         device.run,
-        max_batch_rows=max_batch_rows,
+        forecasts=[Forecast({1: seconds, max_batch_rows: seconds}, max_batch_rows)],
+        choose_lane=None,
         max_queue_rows=max_queue_rows,
-        forecast=Forecast({1: seconds, max_batch_rows: seconds}, max_batch_rows),
         executor=executor,
         observe=observe,
+    )
+
+
+def choose_lane(number: int) -> int:
+    """Numbers below 100 stand in the first lane, those below 1000 in the second, and others in none."""
+    if number >= 1000:
+        raise ValueError(f"{number} is in no lane")
+    return int(number >= 100)
+
+
+def make_lanes(
+    device: Device, *, executor: Executor | None = None, short: float = 0.001, long: float = 0.01
+) -> Batcher[int, int]:
+    """Eight numbers below 100 in a run, or two above."""
+    return Batcher(
+        device.run,
+        forecasts=[Forecast({1: short, 8: short}, 8), Forecast({1: long, 2: long}, 2)],
+        choose_lane=choose_lane,
+        max_queue_rows=100,
+        executor=executor,
+        observe=lambda run: None,
     )
 
 
@@ -281,6 +303,185 @@ def test_every_run_is_observed() -> None:
         await asyncio.gather(*(batcher.submit([number], FAR) for number in range(10)))
         assert [run.rows for run in runs] == [8, 2]
         assert all(run.queue_seconds > 0 and run.run_seconds > 0 for run in runs)
+
+    run_in_both_ways(test)
+
+
+def test_rows_of_different_lanes_are_not_run_together() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device()
+        batcher = make_lanes(device, executor=executor)
+        numbers = [1, 200, 2, 3, 201, 4, 202]
+        results = await asyncio.gather(*(batcher.submit([number], FAR) for number in numbers))
+        assert results == [[number * number] for number in numbers]
+        assert device.batches == [[1, 2, 3, 4], [200, 201], [202]]
+        assert batcher.pending_rows == 0
+
+    run_in_both_ways(test)
+
+
+def test_a_request_with_rows_of_several_lanes_comes_back_in_order() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device()
+        batcher = make_lanes(device, executor=executor)
+        requests = [[100, 1, 101, 2, 102], [3], [103], [*range(90, 110)]]
+        results = await asyncio.gather(*(batcher.submit(rows, FAR) for rows in requests))
+        assert results == [[number * number for number in rows] for rows in requests]
+        assert all(len(batch) <= (8 if batch[0] < 100 else 2) for batch in device.batches)
+        assert all(len({number < 100 for number in batch}) == 1 for batch in device.batches)
+        assert batcher.pending_rows == 0
+
+    run_in_both_ways(test)
+
+
+def test_what_has_waited_longest_is_in_the_next_run() -> None:
+    async def test() -> None:
+        device = Device()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = make_lanes(device, executor=executor)
+            device.gate.clear()
+            requests = [asyncio.create_task(batcher.submit([0], FAR))]
+            await until(lambda: batcher._runs == 1)
+            for number in (1, 100, 2, 101, *range(3, 13), 102):
+                requests.append(asyncio.create_task(batcher.submit([number], FAR)))
+                await asyncio.sleep(0.001)
+            device.gate.set()
+            await asyncio.gather(*requests)
+            assert device.batches == [[0], [1, 2, 3, 4, 5, 6, 7, 8], [100, 101], [9, 10, 11, 12], [102]]
+
+    asyncio.run(test())
+
+
+def test_a_long_row_is_not_kept_waiting_by_short_ones_that_keep_coming() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device()
+        batcher = make_lanes(device, executor=executor)
+        done = asyncio.Event()
+
+        async def send_short_ones() -> None:
+            while not done.is_set():
+                await asyncio.gather(*(batcher.submit([number], FAR) for number in range(20)))
+
+        crowd = [asyncio.create_task(send_short_ones()) for _ in range(4)]
+        await asyncio.sleep(0.01)
+        runs = len(device.batches)
+        async with asyncio.timeout(10):
+            assert await batcher.submit([500], FAR) == [250_000]
+        done.set()
+        await asyncio.gather(*crowd)
+        # Those that were there before it are run first: 80 short ones, in runs of eight, and two that had begun.
+        assert device.batches.index([500]) - runs <= 12
+
+    run_in_both_ways(test)
+
+
+def test_a_failure_in_one_lane_fails_the_request_and_leaves_nothing_of_it_behind() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device(poison=[101])
+        batcher = make_lanes(device, executor=executor)
+        requests = [[100, 1, 101, 102, 103, *range(20, 40)], [5, 104]]
+        results = await asyncio.gather(*(batcher.submit(rows, FAR) for rows in requests), return_exceptions=True)
+        assert str(results[0]) == "cannot square [101]"
+        assert results[1] == [25, 10_816]
+        assert not any(103 in batch for batch in device.batches)
+        assert batcher.pending_rows == 0
+
+    run_in_both_ways(test)
+
+
+def test_a_request_in_several_lanes_can_be_given_up() -> None:
+    async def test() -> None:
+        device = Device()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = make_lanes(device, executor=executor)
+            device.gate.clear()
+            running = asyncio.create_task(batcher.submit([1], FAR))
+            await until(lambda: batcher._runs == 1)
+            waiting = asyncio.create_task(batcher.submit([2, 100, 3, 101], FAR))
+            await asyncio.sleep(0)
+            assert batcher.pending_rows == 5
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert batcher.pending_rows == 1
+            device.gate.set()
+            assert await running == [1]
+            assert device.batches == [[1]]
+
+    asyncio.run(test())
+
+
+def test_a_request_in_several_lanes_that_ran_out_of_time_is_not_run() -> None:
+    async def test() -> None:
+        device = Device()
+        with ThreadPoolExecutor(1) as executor:
+            batcher = make_lanes(device, executor=executor)
+            device.gate.clear()
+            running = asyncio.create_task(batcher.submit([1], FAR))
+            await until(lambda: batcher._runs == 1)
+            deadline = time.perf_counter() + 0.05
+            late = asyncio.create_task(batcher.submit([2, 100], deadline))
+            patient = asyncio.create_task(batcher.submit([3, 101], FAR))
+            await until(lambda: time.perf_counter() > deadline)
+            device.gate.set()
+            with pytest.raises(DeadlineError, match="the deadline passed"):
+                await late
+            assert (await running, await patient) == ([1], [9, 10_201])
+            assert device.batches == [[1], [3], [101]]
+            assert batcher.pending_rows == 0
+
+    asyncio.run(test())
+
+
+def test_the_wait_is_foretold_by_lane() -> None:
+    async def test() -> None:
+        device = Device()
+        batcher = make_lanes(device, short=0.1, long=1.0)
+        deadline = time.perf_counter() + 3.5
+        with pytest.raises(OverloadedError, match=r"the wait is 4\.1 seconds"):
+            await batcher.submit([1, *range(100, 108)], deadline)
+        assert batcher.pending_rows == 0
+        assert len(await batcher.submit([*range(16), *range(100, 106)], deadline)) == 22
+
+    asyncio.run(test())
+
+
+def test_a_row_that_is_in_no_lane_refuses_its_request_alone() -> None:
+    async def test() -> None:
+        device = Device()
+        batcher = make_lanes(device)
+        results = await asyncio.gather(
+            batcher.submit([1], FAR), batcher.submit([2, 1000], FAR), batcher.submit([3], FAR), return_exceptions=True
+        )
+        assert str(results[1]) == "1000 is in no lane"
+        assert [results[0], results[2]] == [[1], [9]]
+        assert device.batches == [[1, 3]]
+        assert batcher.pending_rows == 0
+
+    asyncio.run(test())
+
+
+def test_any_mix_of_requests_in_any_lanes_gets_its_own_results() -> None:
+    async def test(executor: Executor | None) -> None:
+        device = Device()
+        batcher = make_lanes(device, executor=executor)
+        draw = random.Random(0)
+
+        async def send() -> None:
+            for _ in range(30):
+                rows = [
+                    draw.choice((draw.randrange(100), draw.randrange(100, 1000))) for _ in range(draw.randint(1, 5))
+                ]
+                sent = asyncio.create_task(batcher.submit(rows, FAR))
+                if draw.random() < 0.2:
+                    await asyncio.sleep(0)
+                    sent.cancel()
+                    await asyncio.wait([sent])
+                else:
+                    assert await sent == [number * number for number in rows]
+
+        await asyncio.gather(*(send() for _ in range(16)))
+        assert batcher.pending_rows == 0
+        assert all(len({number < 100 for number in batch}) == 1 for batch in device.batches)
 
     run_in_both_ways(test)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import MODELS_FOLDER, Settings, SettingsError, load_settings
+from service.config import MODELS_FOLDER, Canary, Settings, SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,16 @@ def test_settings_cannot_be_changed() -> None:
         load_settings().max_items = 3
 
 
+def test_versions_are_set_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_PIN", '{"churn": 1}')
+    monkeypatch.setenv("MODELYARD_CANARY", '{"churn": {"version": 2, "share": 0.1}}')
+    settings = load_settings()
+    assert (settings.pin, settings.canary) == ({"churn": 1}, {"churn": Canary(version=2, share=0.1)})
+    monkeypatch.setenv("MODELYARD_CANARY", '{"churn": {"version": 2, "share": 2}}')
+    with pytest.raises(SettingsError, match=r"MODELYARD_CANARY.churn.share='2': Input should be less than or equal"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expectation"),
     [
@@ -57,6 +67,8 @@ def test_settings_cannot_be_changed() -> None:
         ("MODELYARD_LOG_FORMAT", "xml", "'readable' or 'json'"),
         ("MODELYARD_LOG_LEVEL", "loud", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("MODELYARD_MAX_QUEUE_ROWS", "", "valid integer"),
+        ("MODELYARD_PIN", '{"churn"', "expected JSON"),
+        ("MODELYARD_WATCH_SECONDS", "0", "greater than or equal to 0.05"),
     ],
 )
 def test_a_bad_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, expectation: str) -> None:
@@ -73,7 +85,9 @@ def test_an_unknown_setting_is_refused_with_a_guess(monkeypatch: pytest.MonkeyPa
 
 def test_an_unknown_setting_like_no_other_is_refused_with_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_ZZZ", "3")
-    with pytest.raises(SettingsError, match=r"MODELYARD_ZZZ='3': no such setting, expected one of MODELYARD_DEADLINE"):
+    with pytest.raises(
+        SettingsError, match=r"MODELYARD_ZZZ='3': no such setting, expected one of MODELYARD_ADMIN_HOST"
+    ):
         load_settings()
 
 
@@ -97,4 +111,25 @@ def test_a_bad_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MODELYARD_SETTINGS_FILE", str(tmp_path / "nowhere.toml"))
     with pytest.raises(SettingsError, match=r"nowhere\.toml': cannot be read: No such file"):
+        load_settings()
+
+
+def test_names_are_separated_by_commas_or_a_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MODELYARD_ALLOWED_ORIGINS", "https://a.example, https://b.example,")
+    assert load_settings().allowed_origins == ("https://a.example", "https://b.example")
+    file = tmp_path / "modelyard.toml"
+    file.write_text('trusted_proxies = ["10.0.0.0/8", "::1"]\n')
+    monkeypatch.setenv("MODELYARD_SETTINGS_FILE", str(file))
+    assert load_settings().trusted_proxies == ("10.0.0.0/8", "::1")
+
+
+def test_a_network_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_TRUSTED_PROXIES", "10.0.0.0/8,proxy")
+    with pytest.raises(SettingsError, match=r"MODELYARD_TRUSTED_PROXIES='10\.0\.0\.0/8,proxy': .*'proxy' does not"):
+        load_settings()
+
+
+def test_a_certificate_needs_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_TLS_CERTIFICATE", "server.pem")
+    with pytest.raises(SettingsError, match="tls_certificate and tls_key: expected both or neither"):
         load_settings()

@@ -109,7 +109,12 @@ def test_the_server_and_its_models_are_live_and_ready(client: Any) -> None:
 
 
 def test_the_server_says_what_it_is_and_which_extensions_it_has(client: Any) -> None:
-    extensions = ["binary_tensor_data", "classification"]
+    extensions = [
+        "binary_tensor_data",
+        "classification",
+        "model_repository",
+        "model_repository(unload_dependents)",
+    ]
     assert client.get_server_metadata() == {"name": "modelyard", "version": VERSION, "extensions": extensions}
 
 
@@ -268,12 +273,12 @@ def test_a_body_that_is_cut_off_or_too_long_is_refused(http: httpx.Client) -> No
 def test_every_failure_below_v2_has_its_reason_where_the_protocol_s_clients_look(
     client: Any, http: httpx.Client
 ) -> None:
-    for call in (
-        lambda: client.get_model_metadata("toaster"),
-        lambda: client.load_model(KIND),
-        lambda: client.get_model_config(KIND),
+    for status, call in (
+        ("404", lambda: client.get_model_metadata("toaster")),
+        ("403", lambda: client.load_model(KIND)),
+        ("404", lambda: client.get_model_config(KIND)),
     ):
-        assert refuse(call)[0] == "404"
+        assert refuse(call)[0] == status
     for method, path in (("GET", f"/v2/models/{KIND}/infer"), ("POST", "/v2"), ("DELETE", "/v2/nothing")):
         problem = http.request(method, path)
         assert problem.headers["content-type"] == "application/problem+json"

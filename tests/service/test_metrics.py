@@ -117,6 +117,25 @@ def test_answers_are_counted_by_route_method_and_status() -> None:
     assert value(metrics, "http_request_duration_seconds_count", {"route": "/livez"}) == 1
 
 
+def test_versions_are_counted_by_their_part_until_they_are_forgotten() -> None:
+    metrics = Metrics()
+    metrics.serve(KIND, {"2": "default", "3": "canary"}, 0.25)
+    metrics.load(KIND, "loaded", 0.5)
+    metrics.load(KIND, "refused", 0.25)
+    metrics.compare(KIND, VERSION, "agreed", 0.05)
+    metrics.compare(KIND, VERSION, "dropped")
+    assert value(metrics, "model_version_info", {"model": KIND, "version": "2", "part": "default"}) == 1
+    assert value(metrics, "model_canary_share", MODEL) == 0.25
+    assert value(metrics, "model_loads_total", {"model": KIND, "outcome": "refused"}) == 1
+    assert value(metrics, "model_load_seconds_total", {"model": KIND}) == 0.75
+    assert value(metrics, "shadow_requests_total", {**MODEL, "outcome": "agreed"}) == 1
+    assert value(metrics, "shadow_requests_total", {**MODEL, "outcome": "dropped"}) == 1
+    assert value(metrics, "shadow_difference_count", MODEL) == 1
+    metrics.serve(KIND, {"2": "default"}, 0.0)
+    metrics.forget(KIND, VERSION)
+    assert not {"model_canary_share", "shadow_requests_total", "shadow_difference_count"} & read(metrics).keys()
+
+
 def test_a_label_cannot_end_its_line() -> None:
     metrics = Metrics()
     odd = 'a"b\\c\nd'

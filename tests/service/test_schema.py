@@ -54,6 +54,7 @@ def test_every_route_is_described(description: Description) -> None:
         "/predict-churn",
         "/generate-image",
         "/generate-profiles",
+        "/analyze-sentiment",
         "/models",
         "/models/{kind}",
         "/livez",
@@ -71,6 +72,10 @@ def test_every_route_is_described(description: Description) -> None:
         "/v2/models/{model}/versions/{version}/ready",
         "/v2/models/{model}/versions/{version}/infer",
         "/v2/repository/index",
+        "/v2/repository/models/{kind}/load",
+        "/v2/repository/models/{kind}/unload",
+        "/admin/models/{kind}",
+        "/admin/models/{kind}/rollback",
     }
 
 
@@ -103,9 +108,11 @@ def test_classify_is_described_with_its_bodies_queries_errors_and_an_example(des
     assert {"image/png", "image/jpeg", "multipart/form-data", "application/json"} < set(
         operation["requestBody"]["content"]
     )
-    assert [parameter["name"] for parameter in operation["parameters"]] == ["version", "top_k", "X-Request-Id"]
+    names = [parameter["name"] for parameter in operation["parameters"]]
+    assert names == ["version", "top_k", "X-Request-Id", "X-Request-Timeout"]
     assert operation["parameters"][1]["schema"] == {"type": "integer", "minimum": 1}
-    assert set(operation["responses"]) == {"200", "400", "404", "405", "413", "415", "422", "503", "504"}
+    errors = {"400", "401", "403", "404", "405", "413", "415", "422", "429", "503", "504"}
+    assert set(operation["responses"]) == {"200", *errors}
     assert "Retry-After" in operation["responses"]["503"]["headers"]
 
 
@@ -201,7 +208,7 @@ def test_every_reference_of_tables_leads_somewhere(table_description: Descriptio
 
 
 def test_without_a_model_its_route_is_described_all_the_same(description: Description) -> None:
-    for path in ("/predict-churn", "/generate-image", "/generate-profiles"):
+    for path in ("/predict-churn", "/generate-image", "/generate-profiles", "/analyze-sentiment"):
         operation = description["paths"][path]["post"]
         assert operation["description"] == "No version of this model is loaded."
         assert "example" not in body_of(operation)

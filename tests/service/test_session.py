@@ -1,17 +1,24 @@
 """A graph on an execution provider: rows in, rows out."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from models.errors import ArtifactError
-from models.manifest import Manifest
+from models.manifest import Manifest, TensorSpec
 from models.repository import Repository
+from service.errors import UnprocessableError
 from service.providers import Provider
 from service.session import Session, buckets
 from tests.table_versions import GENERATOR, NOISE, PREDICTOR, add_generator, add_predictor
+from tests.text_versions import KIND as SENTIMENT
+from tests.text_versions import add_sentiment, make_text, read_text, run_alone
 from tests.versions import KIND, SIZE, add_version, expected_probabilities, plain_picture
 
 
@@ -108,6 +115,90 @@ def test_whole_inputs_are_evaluated_beside_a_run(tmp_path: Path) -> None:
     probabilities, log_odds = session.evaluate([numbers, texts])
     assert (probabilities.shape, log_odds.shape) == ((9, 2), (9, 1))
     assert session.run([(numbers[0], texts[0])])[0][1] == pytest.approx(log_odds[0])
+
+
+def open_texts(root: Path, provider: Provider, max_batch_rows: int = 64) -> Session:
+    manifest = add_sentiment(root)
+    return Session(Repository(root).folder(SENTIMENT, 1), manifest, provider, 1, max_batch_rows)
+
+
+def check_mixes(session: Session) -> None:
+    """Texts of many lengths alone, all at once with the longest among them, and in random mixes."""
+    rows = [(read_text(make_text(number))[0],) for number in range(62)] + [(read_text(text)[0],) for text in ("", "a")]
+    alone = [run_alone(row[0]) for row in rows]
+    generator = np.random.default_rng(0)
+    mixes = [range(64), *([place] for place in range(64))]
+    mixes += [generator.choice(64, generator.integers(2, 17), replace=False).tolist() for _ in range(30)]
+    for mix in mixes:
+        for place, outputs in zip(mix, session.run([rows[place] for place in mix]), strict=True):
+            for output, expected in zip(outputs, alone[place], strict=True):
+                assert output.shape == (2,)
+                assert output == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_text_gets_the_same_output_whatever_is_in_its_batch(tmp_path: Path) -> None:
+    check_mixes(open_texts(tmp_path, "cpu"))
+
+
+def test_a_text_gets_the_same_output_whatever_is_in_its_batch_on_cuda(tmp_path: Path, gpu: None) -> None:
+    check_mixes(open_texts(tmp_path, "cuda"))
+
+
+def test_where_shapes_are_warmed_no_others_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = open_texts(tmp_path, "cpu")
+    evaluate = session.evaluate
+    shapes = set()
+
+    def watch(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        shapes.add(inputs[0].shape)
+        return evaluate(inputs)
+
+    # What a GPU is asked, asked of the CPU.
+    monkeypatch.setattr(session, "_pads", True)
+    monkeypatch.setattr(session, "evaluate", watch)
+    check_mixes(session)
+    assert {rows for rows, _ in shapes} <= set(session.buckets)
+    assert {length for _, length in shapes} <= {lane.length for lane in session.lanes}
+
+
+def test_texts_have_lanes_by_length_and_pictures_have_one(tmp_path: Path) -> None:
+    texts, pictures = open_texts(tmp_path, "cpu"), open_session(tmp_path, "cpu", 8)
+    assert [lane.length for lane in texts.lanes] == [16, 23, 32, 45, 64, 91, 100]
+    for text in ("", "the film " * 20, "the film " * 100):
+        ids = read_text(text)[0]
+        assert texts.measure((ids,)) == len(ids)
+        assert texts.lanes[texts.choose_lane((ids,))].length >= len(ids)
+    with pytest.raises(UnprocessableError, match="a row is 101 long, expected at most 100"):
+        texts.choose_lane((np.ones(101, np.int32),))
+    assert [(lane.length, lane.max_rows) for lane in pictures.lanes] == [(1, 8)]
+    assert pictures.measure((np.zeros((SIZE, SIZE, 3), np.uint8),)) == 1
+
+
+def test_the_tokens_of_a_run_can_be_bounded(tmp_path: Path) -> None:
+    manifest = add_sentiment(tmp_path)
+    session = Session(Repository(tmp_path).folder(SENTIMENT, 1), manifest, "cpu", 1, 64, max_batch_tokens=200)
+    assert [lane.max_rows for lane in session.lanes] == [8, 8, 4, 4, 2, 2, 2]
+
+
+def test_an_example_of_texts_is_as_long_as_it_is_to_be_and_all_of_it_is_read(tmp_path: Path) -> None:
+    (ids,) = open_texts(tmp_path, "cpu").example(23)
+    assert ids.shape == (23,)
+    assert ids.dtype == np.int32
+    assert ids.all()
+
+
+def test_an_output_of_no_fixed_size_is_refused(tmp_path: Path) -> None:
+    def repeat(model: onnx.ModelProto) -> None:
+        model.graph.node.append(helper.make_node("Identity", ["token_ids"], ["echo"]))
+        model.graph.output[1].CopyFrom(helper.make_tensor_value_info("echo", TensorProto.INT32, ["batch", "sequence"]))
+
+    outputs = (
+        TensorSpec(name="probabilities", dtype="float32", shape=("batch", 2)),
+        TensorSpec(name="echo", dtype="int32", shape=("batch", "sequence")),
+    )
+    manifest = add_sentiment(tmp_path, change_graph=repeat, outputs=outputs)
+    with pytest.raises(ArtifactError, match=r"'echo' is int32.*, expected a fixed size but for the batch"):
+        Session(Repository(tmp_path).folder(SENTIMENT, 1), manifest, "cpu", 1, 4)
 
 
 def test_a_row_of_no_fixed_size_is_refused(tmp_path: Path) -> None:

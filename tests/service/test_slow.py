@@ -91,3 +91,31 @@ def test_a_client_that_goes_takes_its_work_with_it(client: httpx.Client, server:
 def test_the_log_tells_of_a_run_in_a_thread(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     logs = sorted(Path(tmp_path_factory.getbasetemp()).glob("service*/log"), key=lambda path: path.stat().st_mtime)
     assert any("run in a thread" in log.read_text() for log in logs)
+
+
+def test_a_client_may_wait_for_less_than_the_deadline(server: str) -> None:
+    with connect(server) as connection:
+        began = time.monotonic()
+        connection.sendall((HEAD % 99).replace(b"host: x", b"host: x\r\nx-request-timeout: 0.2") + b"ab")
+        answer = connection.recv(65536)
+        seconds = time.monotonic() - began
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 504")
+    assert b'"no answer within 0.2 seconds"' in answer
+    assert 0.2 <= seconds < 5 * DEADLINE_SECONDS
+
+
+def test_what_cannot_be_done_in_the_time_that_a_client_gives_is_refused_at_once(client: httpx.Client) -> None:
+    before = read_metrics(client)[f"nv_inference_exec_count{{{MODEL}}}"]
+    answer = client.post("/classify", content=PNG, headers={**HEADERS, "x-request-timeout": "0.001"})
+    assert answer.status_code in (503, 504)
+    if answer.status_code == 503:
+        assert int(answer.headers["retry-after"]) >= 1
+    assert read_metrics(client)[f"nv_inference_exec_count{{{MODEL}}}"] == before
+
+
+def test_a_timeout_that_is_none_is_refused(client: httpx.Client) -> None:
+    answer = client.post("/classify", content=PNG, headers={**HEADERS, "x-request-timeout": "soon"})
+    problem = check_problem(answer, 422, "X-Request-Timeout: 'soon', expected seconds above 0, as in 0.25")
+    assert problem["errors"][0]["location"] == "X-Request-Timeout"

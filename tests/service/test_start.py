@@ -91,7 +91,7 @@ def test_a_refused_version_is_listed_with_its_reason(serve: Serve, tmp_path: Pat
         kinds = httpx.get(f"{url}/models").json()["models"]
         kind = next(kind for kind in kinds if kind["kind"] == "image_classifier")
         assert kind["default_version"] == "1"
-        assert [version["state"] for version in kind["versions"]] == ["ready", "refused"]
+        assert [version["state"] for version in kind["versions"]] == ["serving", "refused"]
         assert kind["versions"][1]["reason"].startswith("image_classifier/2/golden.json: examples[0]")
         answer = httpx.post(f"{url}/classify?version=2", content=PNG, headers={"content-type": "image/png"})
         assert answer.status_code == 404

@@ -1,0 +1,169 @@
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from accelerate import Accelerator
+
+from models.manifest import load_golden
+from models.repository import Repository
+from models.text import TextPreprocessing, TextReader, load_tokenizer
+from tests.training.sentiment.reviews import make_reviews, write_csv, write_imdb
+from training.__main__ import main
+from training.checkpoint import CHECKPOINT_FILE
+from training.command import Places, build_config
+from training.errors import DivergenceError, SettingError
+from training.sentiment.graph import run_graph
+from training.sentiment.train import RECIPES, Config, State, load_and_tokenize, restore, run, save, start, train
+
+SMALL = {
+    "vocabulary_size": 300,
+    "dimensions": 12,
+    "hidden": 12,
+    "max_tokens": 30,
+    "pretrain_epochs": 1,
+    "epochs": 3,
+    "batch_size": 16,
+    "learning_rate": 0.02,
+    "embedding_dropout": 0.1,
+    "perturbation": 1.0,
+    "validation_fraction": 0.2,
+    "average_decay": 0.9,
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_csv(tmp_path_factory.mktemp("data") / "own.csv", make_reviews(80, classes=3))
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(models=tmp_path / "models", cache=tmp_path / "cache", output=tmp_path / "run")
+
+
+def config(data: Path, **given: object) -> Config:
+    return build_config(Config, RECIPES, {"data": str(data), **SMALL, **given})
+
+
+def train_alone(settings: Config, places: Places) -> State:
+    """Train without publishing."""
+    accelerator = Accelerator()
+    texts = load_and_tokenize(settings, places.cache)
+    state = start(settings, texts, places.cache, accelerator)
+    train(settings, state, texts, accelerator, places.output)
+    return state
+
+
+def weights(state: State) -> list[torch.Tensor]:
+    return list(state.served.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"architecture": "bilstm"},
+        {"architecture": "lstm", "pooling": "max", "epochs": 6},
+        {"architecture": "gru", "pooling": "attention", "epochs": 6, "layers": 2},
+    ],
+)
+def test_a_file_of_three_classes_becomes_a_version_that_tells_them_apart(
+    csv: Path, places: Places, given: dict[str, object]
+) -> None:
+    manifest = run(config(csv, **given), places, resume=False)
+    assert manifest is not None
+    assert Repository(places.models).load("sentiment", 1) == manifest
+    assert manifest.labels == ("bad", "good", "mixed")
+    accuracy = manifest.metrics["accuracy"]
+    assert isinstance(accuracy, float)
+    assert accuracy > 0.9
+    folder = places.models / "sentiment" / "1"
+    assert isinstance(manifest.preprocessing, TextPreprocessing)
+    reader = TextReader(load_tokenizer(folder), manifest.preprocessing)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    readings = reader.read_all(["A tedious, awful plot.", "Superb! Brilliant actors."])
+    said = run_graph(session, [reading.ids for reading in readings])
+    assert said.argmax(1).tolist() == [0, 1]
+    assert load_golden(folder).examples
+
+
+@pytest.mark.parametrize("adversarial", ["none", "label", "prediction"])
+def test_every_way_of_learning_lowers_the_loss(csv: Path, places: Places, adversarial: str) -> None:
+    state = train_alone(config(csv, adversarial=adversarial, pretrain="none", pooling="max"), places)
+    assert state.history[-1]["train_loss"] < state.history[0]["train_loss"]
+
+
+def test_unlabelled_reviews_are_read_before_and_beside_the_labelled_ones(tmp_path: Path, places: Places) -> None:
+    state = train_alone(config(write_imdb(tmp_path), epochs=1), places)
+    assert len(state.pretraining) == 1
+    assert state.pretraining[0]["backward_loss"] > 0
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(csv: Path, tmp_path: Path) -> None:
+    states = [
+        train_alone(config(csv, seed=seed, epochs=1), Places(tmp_path, tmp_path, tmp_path / str(number)))
+        for number, seed in enumerate((5, 5, 6))
+    ]
+    first, again, other = map(weights, states)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_resumed_training_ends_as_an_uninterrupted_one(
+    csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(csv)
+    whole = train_alone(settings, Places(tmp_path, tmp_path, tmp_path / "whole"))
+    places = Places(tmp_path, tmp_path, tmp_path / "stopped")
+
+    accelerator = Accelerator()
+    texts = load_and_tokenize(settings, places.cache)
+
+    def save_and_stop(state: State, settings: Config, path: Path) -> None:
+        save(state, settings, path)
+        raise KeyboardInterrupt
+
+    state = start(settings, texts, places.cache, accelerator)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.sentiment.train.save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, state, texts, accelerator, places.output)
+    state = start(settings, texts, places.cache, accelerator)
+    restore(state, settings, places.output / CHECKPOINT_FILE)
+    assert state.epoch == 1
+    train(settings, state, texts, accelerator, places.output)
+    assert [record["epoch"] for record in state.history] == [1, 2, 3]
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(state), strict=True))
+
+
+def test_other_settings_cannot_resume(csv: Path, places: Places) -> None:
+    train_alone(config(csv, epochs=1), places)
+    with pytest.raises(SettingError, match="other settings: dropout"):
+        run(config(csv, epochs=1, dropout=0.1), places, resume=True)
+
+
+def test_a_loss_that_is_no_number_stops_with_a_word_and_adds_nothing(csv: Path, places: Places) -> None:
+    with pytest.raises(DivergenceError, match="try a lower learning_rate than 1e"):
+        run(config(csv, optimizer="sgd", learning_rate=1e38, max_norm=0.0, pretrain="none"), places, resume=False)
+    assert not Repository(places.models).versions("sentiment")
+
+
+def test_the_command_line_trains_and_names_what_is_wrong(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["sentiment", "--models", str(tmp_path / "models"), "--cache", str(tmp_path)]
+    common += ["--output", str(tmp_path / "run")]
+    assert main([*common, "--smoke", "--data", str(csv), "--max-tokens", "30", "--validation-fraction", "0.2"]) == 0
+    assert "added" in capsys.readouterr().out
+    assert main([*common, "--data", str(csv), "--text-column", "body"]) == 1
+    assert "expected 'body'" in capsys.readouterr().err
+    assert len(Repository(tmp_path / "models").versions("sentiment")) == 1
+
+
+def test_validation_texts_teach_nothing(csv: Path, places: Places) -> None:
+    texts = load_and_tokenize(config(csv), places.cache)
+    assert len(texts.validation) == len(texts.data.validation)
+    assert len(texts.train) == len(texts.data.train)
+    assert np.concatenate(texts.train).max() < texts.vocabulary

@@ -1,0 +1,1 @@
+"""The sentiment of texts: its data, its tokenizer, its networks, its training."""
