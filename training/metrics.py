@@ -1,5 +1,6 @@
 """How good a classifier is, from its probabilities and the true labels; and the temperature that calibrates it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,11 +109,6 @@ def classification_metrics(probabilities: Floats, labels: Integers, names: tuple
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature by which to divide logits so that probabilities are calibrated. Source: Guo et al. 2017.
 
-    It minimises the negative log-likelihood, by L-BFGS on its logarithm, of the labels and of one more example that
-    could have any label: on a split without a mistake no finite temperature would else be best (Platt 1999, section
-    2.2). Fit it on the validation split: on the training split every net is too sure, and the test split chooses
-    nothing.
-
     Args:
         logits: (n, classes), any float dtype.
         labels: (n,) the true classes.
@@ -123,21 +119,43 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     Raises:
         ValueError: there are no labels.
     """
+    return 1 / fit_weights([logits], labels)[0]
+
+
+def fit_weights(parts: Sequence[Tensor], labels: Tensor) -> list[float]:
+    """By what to multiply the logits of several classifiers so that their sum is best, and calibrated.
+
+    They minimise the negative log-likelihood, by L-BFGS on their logarithms, of the labels and of one more example that
+    could have any label: on a split without a mistake no finite weights would else be best (Platt 1999, section 2.2).
+    Fit them on the validation split: on the training split every classifier is too sure, and the test split chooses
+    nothing. Of one classifier the weight is the inverse of a temperature; several are stacked (Wolpert 1992).
+
+    Args:
+        parts: each classifier's, (n, classes), any float dtype.
+        labels: (n,) the true classes.
+
+    Returns:
+        One for each part, from ``1 / MAX_TEMPERATURE`` to ``1 / MIN_TEMPERATURE``.
+
+    Raises:
+        ValueError: there are no labels.
+    """
     if len(labels) == 0:
         raise ValueError("no labels to fit a temperature to, expected one at least")
-    logits = logits.detach().cpu().double()
+    logits = torch.stack([part.detach().cpu().double() for part in parts])
     labels = labels.detach().cpu()
-    logarithm = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([logarithm], max_iter=100, line_search_fn="strong_wolfe")
+    logarithms = torch.zeros(len(parts), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logarithms], max_iter=100, line_search_fn="strong_wolfe")
 
-    def temperature() -> Tensor:
-        return logarithm.exp().clamp(MIN_TEMPERATURE, MAX_TEMPERATURE)
+    def weights() -> Tensor:
+        return logarithms.exp().clamp(1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE)
 
     def negative_log_likelihood() -> Tensor:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(logits / temperature(), labels, label_smoothing=1 / (len(labels) + 1))
+        total = torch.einsum("p,pnc->nc", weights(), logits)
+        loss = nn.functional.cross_entropy(total, labels, label_smoothing=1 / (len(labels) + 1))
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimizer.step(negative_log_likelihood)  # type: ignore[no-untyped-call]
-    return temperature().item()
+    return weights().tolist()

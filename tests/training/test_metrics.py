@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from training.metrics import (
     MAX_TEMPERATURE,
     classification_metrics,
     fit_temperature,
+    fit_weights,
     measure_reliability,
 )
 
@@ -110,3 +112,25 @@ def test_the_temperature_of_a_net_that_is_always_wrong_stays_in_bounds() -> None
 def test_a_temperature_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no labels to fit a temperature to"):
         fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+
+
+def test_the_sum_of_two_classifiers_is_weighed_by_what_each_knows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(2, (4000,), generator=generator)
+    truth = 2.0 * (2 * labels - 1)
+    # Both are told the truth with noise of their own; the optimum weighs each by the inverse of its noise's variance.
+    good, poor = (truth + spread * torch.randn(4000, generator=generator) for spread in (1.0, 2.0))
+    parts = [torch.stack([-evidence, evidence], 1) for evidence in (good, poor)]
+    weights = fit_weights(parts, labels)
+    assert weights[0] == pytest.approx(2.0, rel=0.1)
+    assert weights[1] == pytest.approx(0.5, rel=0.2)
+
+
+def test_a_classifier_that_knows_nothing_has_next_to_no_weight() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (4000,), generator=generator)
+    knowing = nn.functional.one_hot(labels, 3).float() + torch.randn(4000, 3, generator=generator)
+    guessing = torch.randn(4000, 3, generator=generator)
+    weights = fit_weights([knowing, guessing], labels)
+    assert weights[0] == pytest.approx(1.0, rel=0.1)
+    assert weights[1] < 0.1

@@ -133,6 +133,7 @@ def _details(facts: CardFacts) -> str:
     rows = (
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
         ("How it reads", f"{architecture.cell.__name__}, {directions}; then `{pooling}`: {POOLED[pooling]}"),
+        *_beside(manifest),
         (
             "Input",
             f"a text, as words and pieces of rare words, of which it knows {len(facts.vocabulary):,}; of more than "
@@ -144,6 +145,15 @@ def _details(facts: CardFacts) -> str:
     )
     title = f"# {manifest.kind}, version {manifest.version}\n\n{manifest.description}"
     return f"{title}\n\n## Model details\n\n{make_table(('', ''), rows)}"
+
+
+def _beside(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    longest = manifest.provenance.settings["ngrams"]
+    if not longest:
+        return ()
+    buckets = manifest.provenance.settings["ngram_buckets"]
+    what = f"a linear classifier of the n-grams of 1 to {longest} tokens, hashed to {buckets:,} weights for each class"
+    return (("Beside it", what),)
 
 
 def _intended_use(manifest: Manifest) -> str:
@@ -167,7 +177,7 @@ def _data(manifest: Manifest) -> str:
     data = manifest.provenance.data
     rows = (
         ("training", f"{data.train_examples:,}", "the vocabulary and the weights"),
-        ("validation", f"{data.validation_examples:,}", "watched during training; the temperature"),
+        ("validation", f"{data.validation_examples:,}", "watched during training; what logits are multiplied by"),
         ("test", f"{data.test_examples:,}", "nothing: measured once, at the end"),
     )
     table = make_table(("split", "texts", "what it decided"), rows)
@@ -224,9 +234,22 @@ def _results(facts: CardFacts) -> str:
     return (
         f"## Results\n\nOn the {count(len(facts.texts), 'text')} of the test split.\n\n"
         f"{make_table(('metric', 'value'), rows)}\n\n"
-        f"Logits are divided by {metrics['temperature']:.3f}, fitted on the validation split, so that confidence "
-        f"agrees with accuracy. {_describe_sure(facts)}\n\n![Accuracy against confidence](reliability.png)\n\n"
+        f"{_describe_parts(metrics)} {_describe_sure(facts)}\n\n![Accuracy against confidence](reliability.png)\n\n"
         f"{_per_class(metrics['per_class'])}\n\n![Confusion matrix](confusion_matrix.png)"
+    )
+
+
+def _describe_parts(metrics: Mapping[str, Any]) -> str:
+    if "ngrams_weight" not in metrics:
+        return (
+            f"Logits are multiplied by {metrics['network_weight']:.3f}, fitted on the validation split, so that "
+            "confidence agrees with accuracy."
+        )
+    return (
+        f"The network's logits are multiplied by {metrics['network_weight']:.3f}, those of the n-grams by "
+        f"{metrics['ngrams_weight']:.3f}, and added. Both numbers were fitted on the validation split, so that "
+        f"confidence agrees with accuracy. Alone, the network has an accuracy of {metrics['accuracy_of_network']:.2%}, "
+        f"the n-grams have one of {metrics['accuracy_of_ngrams']:.2%}."
     )
 
 

@@ -91,8 +91,7 @@ class _GraphNetwork(nn.Module):
             directions.append(states)
             last.append(end)
         states = torch.cat(directions, 2).transpose(0, 1)
-        logits = network.answer(states, torch.cat(last, 1), present) / self.served.temperature
-        return torch.softmax(logits, 1), logits
+        return self.served.answer(network.answer(states, torch.cat(last, 1), present), token_ids)
 
 
 def export_served(served: ServedNetwork, path: Path) -> None:

@@ -1,6 +1,7 @@
-"""What a network says of texts, and the network as it is served."""
+"""What a network says of texts, and what is served: the network, and beside it a classifier of n-grams."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from models.text import TokenIds
 from training.sentiment.batches import pad, sort_batches
 from training.sentiment.model import SentimentNetwork
+from training.sentiment.ngrams import NgramClassifier
 from training.sentiment.shards import Shards
 
 BATCH_SIZE = 64
@@ -21,29 +23,45 @@ class ServedNetwork(nn.Module):
 
     Args:
         network: token ids to logits.
-        temperature: by which logits are divided.
+        network_weight: by which these are multiplied.
+        ngrams: what has its say beside the network, if there is any.
+        ngrams_weight: by which its logits are multiplied.
     """
 
-    def __init__(self, network: SentimentNetwork, temperature: float) -> None:
+    def __init__(
+        self,
+        network: SentimentNetwork,
+        network_weight: float,
+        ngrams: NgramClassifier | None = None,
+        ngrams_weight: float = 0.0,
+    ) -> None:
         super().__init__()
         self.network = network
-        self.temperature = temperature
+        self.network_weight = network_weight
+        self.ngrams = ngrams
+        self.ngrams_weight = ngrams_weight
 
     def forward(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, sequence) padded behind with 0 -> twice (batch, classes)."""
-        logits = self.network(token_ids.long()) / self.temperature
+        return self.answer(self.network(token_ids.long()), token_ids)
+
+    def answer(self, logits: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities and logits, twice (batch, classes), from the network's logits and the token ids."""
+        logits = logits * self.network_weight
+        if self.ngrams is not None:
+            logits = logits + self.ngrams(token_ids.long()) * self.ngrams_weight
         return F.softmax(logits, 1), logits
 
 
-def predict(network: nn.Module, texts: Sequence[TokenIds], shards: Shards) -> Tensor:
-    """The logits of ``network`` for each text, (texts, classes), in single precision; on its device."""
-    network.eval()
-    device = next(network.parameters()).device
+def predict(classifier: nn.Module, texts: Sequence[TokenIds], shards: Shards) -> Tensor:
+    """The logits of ``classifier`` for each text, (texts, classes), in single precision; on its device."""
+    classifier.eval()
+    device = next(chain(classifier.parameters(), classifier.buffers())).device
     batches = sort_batches(np.array([len(text) for text in texts]), BATCH_SIZE)
 
     def answer(rows: NDArray[np.int64]) -> Tensor:
         with torch.no_grad():  # of each thread its own
-            logits: Tensor = network(pad([texts[row] for row in rows]).to(device))
+            logits: Tensor = classifier(pad([texts[row] for row in rows]).to(device))
             return logits.cpu()
 
     answers = torch.cat(shards.run(answer, batches))

@@ -1,6 +1,7 @@
 """From a trained network to a version in the models: calibrated, tested once, exported, described."""
 
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,19 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from models.manifest import GRAPH_FILE, DataSource, Manifest, save_golden
 from models.repository import Repository
-from models.text import TOKENIZER_FILE, TextReader
+from models.text import TOKENIZER_FILE, TextReader, TokenIds
 from training.export import publish, tensor_specs
-from training.metrics import DECIMALS, classification_metrics, fit_temperature
+from training.metrics import DECIMALS, classification_metrics, fit_weights
 from training.provenance import describe_provenance
 from training.sentiment.card import CardFacts, write_card
 from training.sentiment.data import TextData
 from training.sentiment.golden import golden_examples
 from training.sentiment.graph import check_text_parity, export_served, run_graph
 from training.sentiment.leans import count_tokens, measure_leans
+from training.sentiment.model import SentimentNetwork
+from training.sentiment.ngrams import NgramClassifier, fit_ngrams
 from training.sentiment.predict import ServedNetwork, predict
 from training.sentiment.shards import Shards
 
@@ -46,10 +50,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
         ModelError: the version cannot be added.
     """
     network, data = state.served.cpu().eval(), texts.data
-    temperature = fit_temperature(
-        predict(network, texts.validation, Shards(torch.device("cpu"))), torch.from_numpy(data.validation.labels)
-    )
-    served = ServedNetwork(network, temperature).eval()
+    served = stack(network, fit_ngrams_of(config, texts), texts)
     reader = TextReader(texts.tokenizer, texts.preprocessing)
     readings = reader.read_all(data.test.texts)
     ids = [reading.ids for reading in readings]
@@ -63,7 +64,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
         probabilities = run_graph(onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]), ids)
         metrics: dict[str, JsonValue] = {
             **classification_metrics(probabilities, data.test.labels, data.labels),
-            "temperature": round(temperature, DECIMALS),
+            **_describe_parts(served, probabilities, ids, data.test.labels),
             "truncated_share": round(float(np.mean([reading.truncated for reading in readings])), DECIMALS),
             "graph_bytes": graph.stat().st_size,
             "export_difference": difference,
@@ -83,7 +84,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
                 task="text-classification",
                 description=f"Tells which of {len(data.labels)} classes a text is of: {', '.join(data.labels[:5])}.",
                 architecture=config.architecture,
-                parameters=sum(parameter.numel() for parameter in network.parameters()),
+                parameters=_count_parameters(served),
                 inputs=inputs,
                 outputs=outputs,
                 labels=data.labels,
@@ -110,6 +111,47 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
         return publish(Repository(models), KIND, write)
 
 
+def fit_ngrams_of(config: "Config", texts: "Texts") -> NgramClassifier | None:
+    """The classifier of n-grams, of the training texts as they are read; None where the configuration wants none."""
+    if not config.ngrams:
+        return None
+    return fit_ngrams(
+        [texts.take_ends(ids) for ids in texts.train],
+        texts.data.train.labels,
+        len(texts.data.labels),
+        vocabulary=texts.vocabulary,
+        longest=config.ngrams,
+        buckets=config.ngram_buckets,
+        regularisation=config.ngram_regularisation,
+    )
+
+
+def stack(network: SentimentNetwork, ngrams: NgramClassifier | None, texts: "Texts") -> ServedNetwork:
+    """Network and n-grams with the weights that suit the validation texts best."""
+    classifiers = [network] if ngrams is None else [network, ngrams]
+    shards = Shards(torch.device("cpu"))
+    logits = [predict(classifier, texts.validation, shards) for classifier in classifiers]
+    network_weight, *others = fit_weights(logits, torch.from_numpy(texts.data.validation.labels))
+    return ServedNetwork(network, network_weight, ngrams, *others).eval()
+
+
+def _describe_parts(
+    served: ServedNetwork, probabilities: NDArray[np.float32], ids: Sequence[TokenIds], labels: NDArray[np.int64]
+) -> dict[str, JsonValue]:
+    """By what logits are multiplied, and how often network and n-grams would be right alone."""
+    if served.ngrams is None:
+        return {"network_weight": round(served.network_weight, DECIMALS)}
+    said = predict(served.ngrams, ids, Shards(torch.device("cpu"))).numpy()
+    # Logits less what the n-grams add are the network's, but for a number that all classes of a text share.
+    rest = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)) - served.ngrams_weight * said
+    return {
+        "network_weight": round(served.network_weight, DECIMALS),
+        "ngrams_weight": round(served.ngrams_weight, DECIMALS),
+        "accuracy_of_network": round(float((rest.argmax(1) == labels).mean()), DECIMALS),
+        "accuracy_of_ngrams": round(float((said.argmax(1) == labels).mean()), DECIMALS),
+    }
+
+
 def _describe_data(data: TextData) -> DataSource:
     return DataSource(
         name=data.name,
@@ -119,3 +161,9 @@ def _describe_data(data: TextData) -> DataSource:
         validation_examples=len(data.validation),
         test_examples=len(data.test),
     )
+
+
+def _count_parameters(served: ServedNetwork) -> int:
+    """The numbers that were learnt."""
+    learnt = [*served.network.parameters(), *(() if served.ngrams is None else served.ngrams.buffers())]
+    return sum(values.numel() for values in learnt)

@@ -25,7 +25,7 @@ from models.text import TextPreprocessing, TextReader, TokenIds
 from training.averaging import average_weights
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
-from training.errors import DivergenceError
+from training.errors import DivergenceError, SettingError
 from training.hardware import choose_precision
 from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor, scale_learning_rates
 from training.progress import Progress
@@ -85,12 +85,15 @@ class Config:
         "label", "against whom: the worst small change by label, by prediction", ("none", "label", "prediction", "both")
     )
     perturbation: float = setting(5.0, "the size of that change, in deviations of embeddings", minimum=0)
+    ngrams: int = setting(2, "the longest runs of tokens that are weighed beside the network; 0: none are", minimum=0)
+    ngram_buckets: int = setting(262_144, "how many weights these share, more than tokens", minimum=512)
+    ngram_regularisation: float = setting(0.3, "the inverse of the penalty on these weights", minimum=1e-6)
     average_decay: float = setting(0.998, "of the averaged weights that are served; 0: the last ones", None, 0, 1)
     precision: str = setting("auto", "arithmetic; auto: bf16 where the device has it", ("auto", "bf16", "fp32"))
     seed: int = setting(0, "decides every random choice", minimum=0)
 
 
-PLAIN = {"pretrain": "none", "adversarial": "none", "epochs": 5, "learning_rate": 2e-3, "hidden": 128}
+PLAIN = {"pretrain": "none", "adversarial": "none", "epochs": 5, "learning_rate": 2e-3, "hidden": 128, "ngrams": 0}
 RECIPES: dict[str, dict[str, Any]] = {
     "lstm": {**PLAIN, "pooling": "last"},
     "gru": {**PLAIN, "pooling": "max"},
@@ -173,7 +176,12 @@ def run(config: Config, places: Places, *, resume: bool) -> Manifest | None:
 
 
 def load_and_tokenize(config: Config, cache: Path) -> Texts:
-    """Load the data, and learn the tokenizer from the training texts, unlabelled ones included."""
+    """Load the data, and learn the tokenizer from the training texts, unlabelled ones included.
+
+    Raises:
+        DataError: the data cannot be used.
+        SettingError: no n-gram has a bucket.
+    """
     data = load_texts(
         config.data,
         cache,
@@ -184,6 +192,10 @@ def load_and_tokenize(config: Config, cache: Path) -> Texts:
         seed=config.seed,
     )
     tokenizer = train_tokenizer((*data.train.texts, *data.unlabelled), config.vocabulary_size)
+    if config.ngrams and config.ngram_buckets <= tokenizer.get_vocab_size():
+        raise SettingError(
+            f"ngram_buckets: {config.ngram_buckets}, expected more than the {tokenizer.get_vocab_size()} tokens"
+        )
     head = min(max(round(config.head_fraction * config.max_tokens), 1), config.max_tokens - 1)
     preprocessing = TextPreprocessing(max_tokens=config.max_tokens, head_tokens=head, unknown_id=UNKNOWN_ID)
     whole = TextReader(tokenizer, TextPreprocessing(max_tokens=65_536, head_tokens=65_535, unknown_id=UNKNOWN_ID))

@@ -34,7 +34,7 @@ def answer(
     facts: CardFacts, probabilities: NDArray[np.float32], labels: NDArray[np.int64], names: tuple[str, ...]
 ) -> CardFacts:
     """``facts`` of a network that answers ``probabilities``."""
-    metrics = {**classification_metrics(probabilities, labels, names), "temperature": 1.0}
+    metrics = {**classification_metrics(probabilities, labels, names), "network_weight": 1.0}
     return replace(facts, probabilities=probabilities, labels=labels, manifest=describe(names, metrics))
 
 
@@ -57,7 +57,14 @@ def test_the_card_says_what_the_manifest_says(facts: CardFacts, written: Path) -
     sections = ["Model details", "Intended use", "Data", "Training", "Results", "By length", "Mistakes", "Words"]
     assert headings == ["sentiment, version 3", *sections, "Limits", "How to make it again"]
     assert f"| Accuracy | {facts.manifest.metrics['accuracy']:.2%} |" in card
-    for fact in ("4,170 parameters", "divided by 1.500", "5 minutes", "--architecture bilstm", "pooling = max"):
+    for fact in (
+        "4,170 parameters",
+        "network's logits are multiplied by 0.600",
+        "the n-grams have one of 85.00%",
+        "5 minutes",
+        "--architecture bilstm",
+        "pooling = max",
+    ):
         assert fact in card
     for fact in (
         "LSTM, forwards and backwards",

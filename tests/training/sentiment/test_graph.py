@@ -12,18 +12,25 @@ from training.export import tensor_specs
 from training.sentiment.batches import pad
 from training.sentiment.graph import check_text_parity, export_served, run_graph
 from training.sentiment.model import ARCHITECTURES, POOLINGS, Reader, SentimentNetwork
+from training.sentiment.ngrams import NgramClassifier
 from training.sentiment.predict import ServedNetwork
 
 LENGTHS = (1, 2, 3, 5, 8, 13, 40, 100, 399, 400)
 
 
-def served(architecture: str = "bilstm", pooling: str = "concat", layers: int = 1, seed: int = 0) -> ServedNetwork:
+def served(
+    architecture: str = "bilstm", pooling: str = "concat", layers: int = 1, seed: int = 0, ngrams: int = 2
+) -> ServedNetwork:
     torch.manual_seed(seed)
     network = SentimentNetwork(Reader(architecture, 300, 16, 12, layers, 0.0), pooling, 3)
     with torch.no_grad():
         network.classifier.weight.normal_()  # so that differences show
         network.set_scale(torch.randn(50, network.classifier.in_features))
-    return ServedNetwork(network, 0.7).eval()
+    if not ngrams:
+        return ServedNetwork(network, 0.7).eval()
+    weight = torch.randn(600, 3) / 10
+    weight[0] = 0.0
+    return ServedNetwork(network, 0.7, NgramClassifier(weight, torch.randn(3), 300, ngrams), 0.3).eval()
 
 
 def texts(count: int) -> list[TokenIds]:
@@ -44,6 +51,13 @@ def test_the_graph_says_what_the_network_says_at_any_length_and_in_any_batch(
     tmp_path: Path, architecture: str, pooling: str, layers: int
 ) -> None:
     module, path = served(architecture, pooling, layers), tmp_path / "model.onnx"
+    export_served(module, path)
+    assert check_text_parity(module, path, texts(40)) < 1e-5
+
+
+@pytest.mark.parametrize("ngrams", [0, 1, 3])
+def test_the_graph_weighs_ngrams_as_they_were_learnt(tmp_path: Path, ngrams: int) -> None:
+    module, path = served(ngrams=ngrams), tmp_path / "model.onnx"
     export_served(module, path)
     assert check_text_parity(module, path, texts(40)) < 1e-5
 
