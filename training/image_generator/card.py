@@ -225,10 +225,12 @@ def _remedies(results: Mapping[str, Manifest]) -> tuple[str, ...]:
     if not table:
         return ()
     reference = results[REFERENCE]
-    epochs, data = reference.provenance.settings["epochs"], reference.provenance.data.name
+    epochs, data = reference.provenance.settings["epochs"], reference.provenance.data
     return (
         "## Remedies\n\nWhat is done against instability and mode collapse, changed one at a time in short trainings "
-        f"({epochs} epochs of `{data}`, seed {reference.provenance.seed}):\n\n{table}",
+        f"({epochs} epochs of {data.train_examples:,} images of `{data.name}`, a network of width "
+        f"{reference.provenance.settings['width']}, seed {reference.provenance.seed}). So early in a training, and "
+        f"with a judge that has learnt as little, the figures compare with each other alone:\n\n{table}",
     )
 
 
