@@ -5,9 +5,17 @@ cost differently, as texts of different lengths do, wait in lanes: a run takes r
 up to the size of a much larger one, and the lane is that of the row which has waited longest, so that none waits for
 ever. Where all rows are alike there is one lane. This module knows no HTTP and no ONNX Runtime: ``run`` is any function
 from rows to as many results, in their order.
+
+Over capacity, the device does nothing that comes too late. What would not be done in time is refused at once, by a
+forecast with a margin as wide as forecasts have been wrong. Where it was wrong all the same, rows are dropped when
+their turn comes, if the run that they would be in ends after their deadline. They are not run in a smaller batch that
+would end sooner, as then all would be small, and fewer rows done (the early drop of Shen et al. 2019, "Nexus: a GPU
+cluster engine for accelerating DNN-based video analysis", SOSP). What finds nothing before it is run, whatever is
+foretold: a forecast that is too high could not be learnt to be so otherwise.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,7 +23,7 @@ from concurrent.futures import Executor
 from typing import Generic, NamedTuple, TypeVar
 
 from service.errors import DeadlineError, OverloadedError
-from service.forecast import Forecast
+from service.forecast import Forecast, Margin
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
@@ -32,7 +40,18 @@ class BatchRun(NamedTuple):
 class _Waiting(Generic[Row, Result]):
     """One request's rows in a lane, of which the first ``taken`` have been given to a run."""
 
-    __slots__ = ("arrived", "deadline", "future", "lane", "missing", "results", "rows", "taken")
+    __slots__ = (
+        "arrived",
+        "deadline",
+        "foretold_seconds",
+        "future",
+        "lane",
+        "latest_end",
+        "missing",
+        "results",
+        "rows",
+        "taken",
+    )
 
     def __init__(
         self,
@@ -47,6 +66,8 @@ class _Waiting(Generic[Row, Result]):
         self.arrived = arrived
         self.future = future
         self.lane = lane
+        self.latest_end = deadline  # of its run, as is foretold; infinite where it is run whatever is foretold
+        self.foretold_seconds = 0.0  # the wait; 0 where it says nothing of others
         self.taken = 0
         self.missing = len(rows)
         self.results: list[Result | None] = []
@@ -96,17 +117,38 @@ class _Part(_Waiting[Row, Result]):
 class _Lane(Generic[Row, Result]):
     """Rows that may share a run, in the order of their arrival."""
 
-    __slots__ = ("forecast", "pending_rows", "queue", "queued_rows")
+    __slots__ = ("forecast", "queue", "queued_rows")
 
     def __init__(self, forecast: Forecast) -> None:
         self.forecast = forecast
         self.queue: deque[_Waiting[Row, Result]] = deque()
         self.queued_rows = 0
-        self.pending_rows = 0  # which wait or run
 
 
 # Whose rows stand in a batch: a request, the first of its rows, and how many.
 _Share = tuple[_Waiting[Row, Result], int, int]
+
+
+class _Batch(Generic[Row, Result]):
+    """What one run is about, in the time of ``time.perf_counter``."""
+
+    __slots__ = ("ends", "lane", "queue_seconds", "rows", "shares", "started")
+
+    def __init__(self, lane: _Lane[Row, Result], started: float) -> None:
+        self.lane = lane
+        self.started = started
+        self.ends = 0.0  # as is foretold
+        self.shares: list[_Share[Row, Result]] = []  # in the order of the rows
+        self.rows: list[Row] = []
+        self.queue_seconds = 0.0  # summed over the rows
+
+
+class _Attempt(NamedTuple, Generic[Result]):
+    """How a run went: for each row a result or an error, the seconds, and whether it was run as a whole."""
+
+    results: Sequence[Result | Exception]
+    seconds: float
+    is_whole: bool
 
 
 class Batcher(Generic[Row, Result]):
@@ -137,13 +179,27 @@ class Batcher(Generic[Row, Result]):
         self._max_queue_rows = max_queue_rows
         self._executor = executor
         self._observe = observe
+        self._margin = Margin()
         self._runs = 0
+        self._running_rows = 0
+        self._free_at = 0.0  # when what runs is foretold to have ended
+        self._ended_at = 0.0  # when the last run did
         self._start_scheduled = False
 
     @property
     def pending_rows(self) -> int:
         """The rows that wait or run."""
-        return sum(lane.pending_rows for lane in self._lanes)
+        return self._queued_rows + self._running_rows
+
+    def check(self, deadline: float) -> None:
+        """Refuse what ``submit`` would refuse whatever its rows are, before anything is done to get them.
+
+        Raises:
+            OverloadedError: the queue is full, or what is in it would not be done by ``deadline``.
+        """
+        if self.pending_rows:
+            now = time.perf_counter()
+            self._refuse_excess(self._queued_rows + 1, self._foretell(now), deadline - now)
 
     async def submit(self, rows: Sequence[Row], deadline: float) -> Sequence[Result]:
         """The results of ``rows``, in order. A cancelled call gives its place in the queue back.
@@ -154,14 +210,14 @@ class Batcher(Generic[Row, Result]):
 
         Raises:
             OverloadedError: the queue is full, or the rows would not be done by ``deadline``.
-            DeadlineError: ``deadline`` passed before the rows were run.
+            DeadlineError: the rows' turn came when they could not be done by ``deadline`` any more.
             Exception: what ``run`` raised for one of these rows alone, or ``choose_lane`` for any of them.
         """
         now = time.perf_counter()
         loop = asyncio.get_running_loop()
         waiting = _Waiting(rows, deadline, now, loop.create_future(), self._lanes[0])
         parts = (waiting,) if self._choose_lane is None else self._sort(waiting, self._choose_lane)
-        self._admit(parts, len(rows), deadline - now)
+        self._admit(parts, deadline, now)
         self._schedule_start()
         try:
             return await waiting.future
@@ -171,6 +227,12 @@ class Batcher(Generic[Row, Result]):
             if not waiting.future.cancelled():
                 waiting.future.exception()  # it came too late, and asyncio would complain that nobody looked at it
             raise
+
+    @property
+    def _queued_rows(self) -> int:
+        if self._choose_lane is None:
+            return self._lanes[0].queued_rows
+        return sum(lane.queued_rows for lane in self._lanes)
 
     def _sort(
         self, request: _Waiting[Row, Result], choose_lane: Callable[[Row], int]
@@ -184,22 +246,36 @@ class Batcher(Generic[Row, Result]):
             return (request,)
         return [_Part(request, chosen, self._lanes[lane]) for lane, chosen in places.items()]
 
-    def _admit(self, parts: Sequence[_Waiting[Row, Result]], rows: int, seconds_left: float) -> None:
+    def _admit(self, parts: Sequence[_Waiting[Row, Result]], deadline: float, now: float) -> None:
         """Put a request's rows into their lanes, if there is room and time for them."""
+        is_first = not self.pending_rows
         for part in parts:
-            part.lane.pending_rows += len(part.rows)
-        wait = 0.0
-        for lane in self._lanes:
-            rows += lane.queued_rows
-            if lane.pending_rows:
-                wait += lane.forecast.seconds(lane.pending_rows)
-        if rows > self._max_queue_rows or wait > seconds_left:
-            for part in parts:
-                part.lane.pending_rows -= len(part.rows)
-            raise OverloadedError(f"over capacity: the wait is {wait:.1f} seconds now", retry_after_seconds=wait)
-        for part in parts:
-            part.lane.queue.append(part)
             part.lane.queued_rows += len(part.rows)
+        wait = self._foretell(now)
+        try:
+            self._refuse_excess(self._queued_rows, wait, math.inf if is_first else deadline - now)
+        except OverloadedError:
+            for part in parts:
+                part.lane.queued_rows -= len(part.rows)
+            raise
+        for part in parts:
+            if is_first:
+                part.latest_end = math.inf
+            part.lane.queue.append(part)
+        if len(parts) == 1 and not is_first:
+            parts[0].foretold_seconds = wait
+
+    def _foretell(self, now: float) -> float:
+        """The seconds until everything that waits or runs is done."""
+        wait = max(self._free_at - now, 0.0) if self._runs else 0.0
+        for lane in self._lanes:
+            if lane.queued_rows:
+                wait += lane.forecast.seconds(lane.queued_rows)
+        return wait
+
+    def _refuse_excess(self, queued_rows: int, wait: float, seconds_left: float) -> None:
+        if queued_rows > self._max_queue_rows or wait * self._margin.factor > seconds_left:
+            raise OverloadedError(f"over capacity: the wait is {wait:.1f} seconds now", retry_after_seconds=wait)
 
     def _schedule_start(self) -> None:
         if not self._start_scheduled:
@@ -213,7 +289,6 @@ class Batcher(Generic[Row, Result]):
         if left:
             waiting.lane.queue.remove(waiting)
             waiting.lane.queued_rows -= left
-            waiting.lane.pending_rows -= left
             waiting.taken = len(waiting.rows)
 
     def _start(self) -> None:
@@ -222,20 +297,16 @@ class Batcher(Generic[Row, Result]):
             # A second run may stand ready behind the first, but only if it is full: any other gains rows by waiting.
             if self._runs == 1 and lane.queued_rows < lane.forecast.max_rows:
                 return
-            batch, rows, queue_seconds = self._take(lane, time.perf_counter())
-            if not rows:
+            batch = self._take(lane, time.perf_counter())
+            if not batch.rows:
                 continue
             self._runs += 1
+            self._running_rows += len(batch.rows)
             if self._executor is None:
-                self._finish(lane, batch, queue_seconds, *self._attempt(rows))
+                self._finish(batch, self._attempt(batch.rows))
                 return
-            loop = asyncio.get_running_loop()
-            attempt = loop.run_in_executor(self._executor, self._attempt, rows)
-            attempt.add_done_callback(
-                lambda done, lane=lane, batch=batch, queue_seconds=queue_seconds: self._finish(  # type: ignore[misc]
-                    lane, batch, queue_seconds, *done.result()
-                )
-            )
+            attempt = asyncio.get_running_loop().run_in_executor(self._executor, self._attempt, batch.rows)
+            attempt.add_done_callback(lambda done, batch=batch: self._finish(batch, done.result()))  # type: ignore[misc]
 
     def _find_lane(self) -> _Lane[Row, Result] | None:
         """The lane of the row that has waited longest, if any waits."""
@@ -244,64 +315,98 @@ class Batcher(Generic[Row, Result]):
         lanes = [lane for lane in self._lanes if lane.queue]
         return min(lanes, key=lambda lane: lane.queue[0].arrived, default=None)
 
-    def _take(self, lane: _Lane[Row, Result], now: float) -> tuple[list[_Share[Row, Result]], list[Row], float]:
-        """The next batch: whose its rows are, in their order; the rows; the time that they waited, summed."""
-        batch: list[_Share[Row, Result]] = []
-        rows: list[Row] = []
-        queue_seconds = 0.0
-        free = lane.forecast.max_rows
+    def _take(self, lane: _Lane[Row, Result], now: float) -> _Batch[Row, Result]:
+        """The next batch, without what would come too late."""
+        batch = _Batch(lane, now)
+        starts = max(now, self._free_at) if self._runs else now
+        forecast = lane.forecast
+        free = forecast.max_rows
         while lane.queue and free:
             waiting = lane.queue[0]
-            if now > waiting.deadline and not waiting.future.done():
-                waiting.future.set_exception(DeadlineError("the deadline passed while the request waited for its turn"))
+            # Of a run with all that waits, which may be less once some of it is found to be late.
+            ends = starts + forecast.longest_seconds(min(lane.queued_rows, forecast.max_rows))
+            if not waiting.future.done() and self._is_late(waiting, now, ends):
+                self._learn_wait(waiting, ends)
+                waiting.future.set_exception(DeadlineError("the request's turn came too late for its deadline"))
             if waiting.future.done():
                 self._give_up(waiting)
                 continue
             start = waiting.taken
             count = min(free, len(waiting.rows) - start)
-            batch.append((waiting, start, count))
-            rows += waiting.rows[start : start + count]
-            queue_seconds += count * (now - waiting.arrived)
+            batch.shares.append((waiting, start, count))
+            batch.rows += waiting.rows[start : start + count]
+            batch.queue_seconds += count * (now - waiting.arrived)
             waiting.taken += count
             free -= count
             if waiting.taken == len(waiting.rows):
                 lane.queue.popleft()
-        lane.queued_rows -= len(rows)
-        return batch, rows, queue_seconds
+        if batch.rows:
+            lane.queued_rows -= len(batch.rows)
+            self._free_at = batch.ends = starts + forecast.seconds(len(batch.rows))
+        return batch
 
-    def _attempt(self, rows: Sequence[Row]) -> tuple[Sequence[Result | Exception], float]:
-        """Run ``rows``, in halves where that fails: a result or an error for each row, and the seconds."""
+    def _is_late(self, waiting: _Waiting[Row, Result], now: float, ends: float) -> bool:
+        """Whether a request cannot be done in time any more, if its first run ends at ``ends``."""
+        further_rows = len(waiting.rows) - waiting.taken - waiting.lane.forecast.max_rows
+        if further_rows > 0:
+            ends += waiting.lane.forecast.seconds(further_rows)
+        return now > waiting.deadline or ends > waiting.latest_end
+
+    def _learn_wait(self, waiting: _Waiting[Row, Result], ends: float) -> None:
+        if waiting.foretold_seconds:
+            self._margin.learn(waiting.foretold_seconds, ends - waiting.arrived)
+
+    def _attempt(self, rows: Sequence[Row]) -> _Attempt[Result]:
+        """Run ``rows``, in parts where that fails."""
         began = time.perf_counter()
+        results: Sequence[Result | Exception]
         try:
-            results: Sequence[Result | Exception] = self._run(rows)
+            results, is_whole = self._run(rows), True
         except Exception as error:
             # Whatever it is, it belongs to the request whose row it is, and to no other and not to the queue.
-            return self._isolate(rows, error), time.perf_counter() - began
-        return results, time.perf_counter() - began
+            results, is_whole = self._isolate(rows, error), False
+        return _Attempt(results, time.perf_counter() - began, is_whole)
 
     def _isolate(self, rows: Sequence[Row], error: Exception) -> list[Result | Exception]:
-        """Run the halves of a batch that failed, down to the rows at fault."""
-        if len(rows) == 1:
-            return [error]
-        middle = len(rows) // 2
-        return [*self._attempt(rows[:middle])[0], *self._attempt(rows[middle:])[0]]
+        """Run the halves of what failed, down to the rows at fault.
 
-    def _finish(
-        self,
-        lane: _Lane[Row, Result],
-        batch: Sequence[_Share[Row, Result]],
-        queue_seconds: float,
-        results: Sequence[Result | Exception],
-        run_seconds: float,
-    ) -> None:
-        rows = len(results)
+        One row is found by as many halvings as there are powers of two. If there are more at fault, what is left after
+        these is run row by row, so that there are ``rows`` runs at most beside these: not twice as many.
+        """
+        results: list[Result | Exception] = [error] * len(rows)
+        halvings = (len(rows) - 1).bit_length()
+        failed = [(0, len(rows))]
+        while failed:
+            start, stop = failed.pop()
+            if stop - start == 1:
+                continue
+            step = (stop - start + 1) // 2 if halvings else 1
+            halvings -= halvings > 0
+            for first in range(start, stop, step):
+                last = min(first + step, stop)
+                try:
+                    results[first:last] = self._run(rows[first:last])
+                except Exception as part_error:  # as above
+                    results[first:last] = [part_error] * (last - first)
+                    failed.append((first, last))
+        return results
+
+    def _finish(self, batch: _Batch[Row, Result], attempt: _Attempt[Result]) -> None:
+        now, rows = time.perf_counter(), len(batch.rows)
         self._runs -= 1
-        lane.pending_rows -= rows
+        self._running_rows -= rows
+        self._free_at += now - batch.ends  # the run that stood ready behind it begins now
         if self._find_lane() is not None:
             self._schedule_start()
-        lane.forecast.learn(rows, run_seconds)
-        self._observe(BatchRun(rows, queue_seconds, run_seconds))
+        if attempt.is_whole:
+            # What counts for those that wait is how long it kept them waiting, in thread and event loop.
+            batch.lane.forecast.learn(rows, now - max(batch.started, self._ended_at))
+        self._ended_at = now
+        self._observe(BatchRun(rows, batch.queue_seconds, attempt.seconds))
+        middle, start, count = batch.shares[len(batch.shares) // 2]
+        if start + count == len(middle.rows):
+            self._learn_wait(middle, now)
         position = 0
-        for waiting, start, count in batch:
-            waiting.settle(start, results[position : position + count])
+        for waiting, start, count in batch.shares:
+            waiting.settle(start, attempt.results[position : position + count])
             position += count

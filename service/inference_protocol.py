@@ -168,6 +168,7 @@ class InferenceProtocol:
     async def _infer(
         self, model: Model, content: bytes, header_bytes: int | None, exchange: Exchange
     ) -> InferenceAnswer:
+        model.batcher.check(exchange.deadline)
         graph = self._formats.get(model) or self._add_format(model)
         inference = await self._read(graph, content, header_bytes, exchange.deadline)
         deadline = exchange.deadline

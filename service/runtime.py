@@ -144,6 +144,7 @@ class Model:
 
     async def _predict(self, body: Body, query: Query, deadline: float) -> bytes:
         """The predictions for everything in a request, as JSON."""
+        self.batcher.check(deadline)  # to read a picture takes longer than to refuse it
         content, items = await self._prepare(body, query, deadline)
         outputs = await self.batcher.submit([item.row for item in items], deadline)
         began = time.perf_counter()

@@ -109,7 +109,7 @@ class Session:
         for position, buffer in enumerate(self._buffers):
             for index, row in enumerate(rows):
                 buffer[index] = row[position]
-        outputs = self._run_padded(len(rows)) if self._pads else self._run_plain(len(rows))
+        outputs = self._run_padded(rows) if self._pads else self._run_plain(len(rows))
         return list(zip(*outputs, strict=True))
 
     def evaluate(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
@@ -144,17 +144,20 @@ class Session:
     def _run_plain(self, rows: int) -> list[NDArray[Any]]:
         return self.evaluate([buffer[:rows] for buffer in self._buffers])
 
-    def _run_padded(self, rows: int) -> list[NDArray[Any]]:
-        # cuDNN searches its algorithm anew for every shape, so only the warmed shapes are run: the rest of the
-        # bucket holds what stood there before, and its results are not read.
-        bucket = next(bucket for bucket in self.buckets if bucket >= rows)
+    def _run_padded(self, rows: Sequence[Row]) -> list[NDArray[Any]]:
+        # cuDNN searches its algorithm anew for every shape, so only the warmed shapes are run. The rest of the bucket
+        # holds the first row, and its results are not read: what stood there before may be a row that no run survives.
+        count = len(rows)
+        bucket = next(bucket for bucket in self.buckets if bucket >= count)
+        for buffer, value in zip(self._buffers, rows[0], strict=True):
+            buffer[count:bucket] = value
         if not self._bindings:
-            return [output[:rows] for output in self._run_plain(bucket)]
+            return [output[:count] for output in self._run_plain(bucket)]
         binding, inputs, outputs = self._bindings[bucket]
         for tensor, buffer in zip(inputs, self._buffers, strict=True):
             tensor.update_inplace(buffer[:bucket])
         self._session.run_with_iobinding(binding)
-        return [tensor.numpy()[:rows] for tensor in outputs]
+        return [tensor.numpy()[:count] for tensor in outputs]
 
     def _run_varying(self, rows: Sequence[Row]) -> list[Row]:
         length = max(map(self.measure, rows))

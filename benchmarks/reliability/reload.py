@@ -16,26 +16,23 @@ import argparse
 import asyncio
 import base64
 import json
-import os
 import random
-import socket
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, quantiles
+from statistics import quantiles
 from typing import Any
 
 from benchmarks.process import Server
 from benchmarks.reliability.connection import Connection, Response
+from benchmarks.reliability.growth import find_slope
+from benchmarks.reliability.service import ROOT, ROUTES, run_service
 from benchmarks.reliability.versions import DAMAGES, copy_version, halve
 from models.manifest import GOLDEN_FILE, MANIFEST_FILE, GoldenExample, load_golden
 from models.repository import Repository
 
-ROOT = Path(__file__).resolve().parents[2]
-ROUTES = {"churn": "/predict-churn", "image_classifier": "/classify"}
 WATCH_SECONDS = 0.1
 LONGEST_RELOAD_SECONDS = 60.0
 _COMPLETED = "half-copied folder, completed later"
@@ -69,10 +66,7 @@ class Result:
     @property
     def growth_kb_per_reload(self) -> float:
         """The slope of the resident memory over the second half of the reloads, by least squares."""
-        values = self.resident_mb[len(self.resident_mb) // 2 :]
-        middle, average = (len(values) - 1) / 2, mean(values)
-        spread = sum((index - middle) ** 2 for index in range(len(values)))
-        return sum((index - middle) * (value - average) for index, value in enumerate(values)) / spread * 1000
+        return find_slope(self.resident_mb) * 1000
 
 
 class Proof:
@@ -225,38 +219,11 @@ def prove(options: Options, workspace: Path) -> Result:
     root = workspace / "models"
     copy_version(Repository(ROOT / "models").folder(options.kind, 1), root / options.kind / "1")
     (workspace / "staging").mkdir()
-    port = _free_port()
-    command = [sys.executable, "-m", "bentoml", "serve", "service.app:ModelService"]
-    environment = {
-        "MODELYARD_MODELS": str(root),
-        "MODELYARD_WATCH_SECONDS": str(WATCH_SECONDS),
-        "MODELYARD_LOG_LEVEL": "WARNING",
-        "BENTOML_HOME": str(workspace / "bentoml"),
-        "BENTOML_DO_NOT_TRACK": "True",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
-    }
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    with Server(command, environment, cores, workspace / "log") as server:
-        server.wait(lambda: asyncio.run(_is_ready(port)))
+    environment = {"MODELYARD_WATCH_SECONDS": str(WATCH_SECONDS)}
+    with run_service(root, workspace, environment) as (server, port):
         proof = Proof(options, root, port, server)
         asyncio.run(proof.run())
         return proof.result
-
-
-async def _is_ready(port: int) -> bool:
-    try:
-        async with Connection(port) as connection:
-            return (await connection.ask("GET", "/readyz")).status == 200
-    except ConnectionError:
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def format_table(options: Options, result: Result) -> str:

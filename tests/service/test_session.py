@@ -212,3 +212,23 @@ def test_a_row_of_no_fixed_size_is_refused(tmp_path: Path) -> None:
     manifest = add_version(tmp_path, change_graph=vary, change_manifest=say_so)
     with pytest.raises(ArtifactError, match=r"'images' is uint8.*, expected a fixed size but for the batch"):
         Session(Repository(tmp_path).folder(KIND, 1), manifest, "cpu", 1, 4)
+
+
+def test_what_fills_up_a_run_is_a_row_of_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that no run survives would otherwise fail runs that it is not in."""
+    session = open_session(tmp_path, "cpu", 8)
+    evaluate = session.evaluate
+    seen: list[NDArray[Any]] = []
+
+    def watch(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        seen.append(inputs[0].copy())
+        return evaluate(inputs)
+
+    # What a GPU is asked, asked of the CPU.
+    monkeypatch.setattr(session, "_pads", True)
+    monkeypatch.setattr(session, "evaluate", watch)
+    pictures = [np.full((SIZE, SIZE, 3), 10 * number, np.uint8) for number in range(8)]
+    session.run([(picture,) for picture in pictures])
+    outputs = session.run([(picture,) for picture in pictures[1:4]])
+    assert len(outputs) == 3
+    assert seen[1][:, 0, 0, 0].tolist() == [10, 20, 30, 10]
