@@ -26,6 +26,7 @@ from service.config import Settings
 from service.errors import (
     BadBodyError,
     DeadlineError,
+    InternalError,
     NotFoundError,
     OverloadedError,
     RequestError,
@@ -159,6 +160,9 @@ class InferenceProtocol:
             raise
         except asyncio.CancelledError:
             self._metrics.request(kind, version, "504" if exchange.ended_by == "deadline" else "499")
+            raise
+        except Exception:
+            self._metrics.request(kind, version, str(InternalError.status))
             raise
         self._metrics.request(kind, version, SUCCESS, time.perf_counter() - exchange.began)
         if answer.header_bytes is None:

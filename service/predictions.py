@@ -7,7 +7,7 @@ from contextlib import aclosing
 from service.bodies import Body, declare_size, media_type, read_content
 from service.catalogue import Catalogue
 from service.config import Settings
-from service.errors import RequestError, UnsupportedMediaTypeError
+from service.errors import InternalError, RequestError, UnsupportedMediaTypeError
 from service.exchange import Answer, Chunks, Exchange
 from service.intake import Intake
 from service.kinds import KINDS
@@ -52,7 +52,7 @@ class Predictions:
         version = str(model.manifest.version)
         try:
             answer = await model.answer(body, query, exchange.headers.get(b"accept", b""), exchange.deadline)
-        except (RequestError, asyncio.CancelledError) as error:
+        except BaseException as error:
             self._count_failure(version, error, exchange)
             raise
         if not isinstance(answer.content, bytes):
@@ -69,7 +69,7 @@ class Predictions:
             try:
                 async for chunk in chunks:
                     yield chunk
-            except (RequestError, asyncio.CancelledError, GeneratorExit) as error:
+            except BaseException as error:
                 self._count_failure(version, error, exchange)
                 raise
         self._metrics.request(self._name, version, SUCCESS, time.perf_counter() - exchange.began)
@@ -77,6 +77,8 @@ class Predictions:
     def _count_failure(self, version: str, error: BaseException, exchange: Exchange) -> None:
         if isinstance(error, RequestError):
             status = str(error.status)
-        else:
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
             status = "504" if exchange.ended_by == "deadline" else "499"
+        else:  # a fault of the service, which the front answers for
+            status = str(InternalError.status)
         self._metrics.request(self._name, version, status)
