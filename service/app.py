@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import bentoml
@@ -29,6 +30,7 @@ from service.preflight import run_preflight
 from service.providers import ProviderError
 from service.queries import read_query
 from service.state import StateError
+from service.trace import wants_traces
 from service.watcher import watch
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,12 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's S
         """The application that BentoML's workers run."""
         protocol.install()
         server.install()
-        return Front(super().to_asgi(is_main=is_main))
+        application = super().to_asgi(is_main=is_main)
+        if not wants_traces():
+            return Front(application)
+        from service.tracing import TracedFront  # with OpenTelemetry's SDK, for who wants it
+
+        return TracedFront(application)
 
 
 # BentoML's own metrics, log and traces would tell of the documentation page alone: Front has those of the service.
@@ -59,7 +66,7 @@ class ModelService:
     def __init__(self) -> None:
         self.settings = load_settings()
         logs.configure(self.settings.log_format, self.settings.log_level)
-        self.metrics = Metrics()
+        self.metrics, self.close_metrics = _open_metrics()
         self.catalogue = Catalogue(self.settings, self.metrics)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
@@ -79,6 +86,7 @@ class ModelService:
         """Let go of what the models hold."""
         self._loading.cancel()
         self.catalogue.close()
+        self.close_metrics()
         logs.flush()
 
     @bentoml.api(  # type: ignore[untyped-decorator]
@@ -156,3 +164,14 @@ class ModelService:
         gc.collect()
         gc.freeze()
         await watch(self.catalogue, self.settings.watch_seconds)
+
+
+def _open_metrics() -> tuple[Metrics, Callable[[], None]]:
+    """The metrics, and what lets go of what they hold."""
+    if not wants_traces():
+        return Metrics(), lambda: None
+    from service.spans import Spans  # as above
+    from service.tracing import TracedMetrics
+
+    spans = Spans()
+    return TracedMetrics(spans), spans.close

@@ -18,6 +18,7 @@ from service.metrics import Metrics
 from service.providers import ProviderError
 from service.server import check_certificate
 from service.state import StateError
+from service.trace import check_traces
 
 
 def run_preflight() -> None:
@@ -42,6 +43,7 @@ def main() -> None:
         settings = load_settings()
         make_gate(settings)
         check_certificate(settings)
+        check_traces()
         catalogue = Catalogue(settings, Metrics())
         catalogue.load()
     except (SettingsError, NoModelError, ProviderError, ModelError, StateError) as error:
