@@ -231,7 +231,7 @@ def test_a_path_that_is_no_route_gives_no_name(ask: Ask) -> None:
     assert found.span.name == "GET"
     assert "http.route" not in found.attributes
     assert found.attributes["url.path"] == "/no/such/route"
-    odd = ask("BREW", "/classify", 405)[0]
+    odd = ask("PROPFIND", "/classify", 405)[0]
     assert odd.span.name == "HTTP /classify"
     assert odd.attributes["http.request.method"] == "_OTHER"
 
