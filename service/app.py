@@ -18,6 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from models.errors import ModelError
 from service import logs, protocol, server, supervisor
+from service.audit import open_audit
 from service.bodies import Body
 from service.catalogue import Catalogue, NoModelError
 from service.config import SettingsError, load_settings
@@ -67,6 +68,7 @@ class ModelService:
         self.settings = load_settings()
         logs.configure(self.settings.log_format, self.settings.log_level)
         self.metrics, self.close_metrics = _open_metrics()
+        self.audit = open_audit(self.settings, self.metrics)
         self.catalogue = Catalogue(self.settings, self.metrics)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
@@ -86,6 +88,8 @@ class ModelService:
         """Let go of what the models hold."""
         self._loading.cancel()
         self.catalogue.close()
+        if self.audit is not None:
+            self.audit.close()
         self.close_metrics()
         logs.flush()
 

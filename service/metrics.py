@@ -100,6 +100,7 @@ class Metrics:
         self._load_seconds: dict[str, float] = {}
         self._refused: dict[str, int] = {}
         self._provider: str | None = None
+        self._audited: dict[str, int] = {}
         self._comparisons: dict[tuple[str, str], _Comparisons] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -178,6 +179,11 @@ class Metrics:
         with self._lock:
             self._provider = provider
 
+    def audit(self, outcome: Literal["written", "dropped", "failed"], count: int) -> None:
+        """So many more records of the log of predictions were written, had no room in memory, or none in the file."""
+        with self._lock:
+            self._audited[outcome] = self._audited.get(outcome, 0) + count
+
     def compare(self, kind: str, version: str, outcome: str, difference: float | None = None) -> None:
         """A shadow was asked what the default version has answered.
 
@@ -212,7 +218,7 @@ class Metrics:
     def render(self) -> bytes:
         """Everything that was counted, as Prometheus reads it (text format 0.0.4)."""
         with self._lock:
-            lines = [*self._render_models(), *self._render_versions(), *self._render_http()]
+            lines = [*self._render_models(), *self._render_versions(), *self._render_audit(), *self._render_http()]
         lines += _family("service_worker_info", "gauge", "The process that these numbers are of.")
         lines.append(_sample("service_worker_info", {"pid": str(os.getpid())}, 1))
         lines += _family("service_provider_info", "gauge", "ONNX Runtime's provider that models are loaded on.")
@@ -276,6 +282,12 @@ class Metrics:
         yield from _family(name, "histogram", "The largest difference of a number to the default's, by request.")
         for labels, found in comparisons:
             yield from _histogram(name, labels, found.differences)
+
+    def _render_audit(self) -> Iterable[str]:
+        name = "audit_records_total"
+        yield from _family(name, "counter", "Records of the log of predictions, by what became of them.")
+        for outcome, count in sorted(self._audited.items()):
+            yield _sample(name, {"outcome": outcome}, count)
 
     def _render_http(self) -> Iterable[str]:
         name = "http_requests_total"

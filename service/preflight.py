@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from models.errors import ModelError
+from service.audit import check_audit
 from service.catalogue import Catalogue, NoModelError
 from service.config import SettingsError, load_settings
 from service.gate import make_gate
@@ -44,6 +45,7 @@ def main() -> None:
         make_gate(settings)
         check_certificate(settings)
         check_traces()
+        check_audit(settings)
         catalogue = Catalogue(settings, Metrics())
         catalogue.load()
     except (SettingsError, NoModelError, ProviderError, ModelError, StateError) as error:

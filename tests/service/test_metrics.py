@@ -146,6 +146,16 @@ def test_the_provider_is_told_once_it_is_known() -> None:
     assert read(metrics)["service_provider_info"] == [({"provider": "cpu"}, 1)]
 
 
+def test_records_of_the_audit_log_are_counted_by_what_became_of_them() -> None:
+    metrics = Metrics()
+    assert "audit_records_total" not in read(metrics)
+    metrics.audit("dropped", 0)
+    metrics.audit("written", 3)
+    metrics.audit("written", 2)
+    assert value(metrics, "audit_records_total", {"outcome": "written"}) == 5
+    assert value(metrics, "audit_records_total", {"outcome": "dropped"}) == 0
+
+
 def test_a_label_cannot_end_its_line() -> None:
     metrics = Metrics()
     odd = 'a"b\\c\nd'
