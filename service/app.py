@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import bentoml
@@ -17,6 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from models.errors import ModelError
 from service import logs, protocol, server, supervisor
+from service.audit import open_audit
 from service.bodies import Body
 from service.catalogue import Catalogue, NoModelError
 from service.config import SettingsError, load_settings
@@ -30,6 +32,7 @@ from service.providers import ProviderError
 from service.queries import read_query
 from service.seeds import Interpolation
 from service.state import StateError
+from service.trace import wants_traces
 from service.watcher import watch
 
 logger = logging.getLogger(__name__)
@@ -42,7 +45,12 @@ class FrontedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's S
         """The application that BentoML's workers run."""
         protocol.install()
         server.install()
-        return Front(super().to_asgi(is_main=is_main))
+        application = super().to_asgi(is_main=is_main)
+        if not wants_traces():
+            return Front(application)
+        from service.tracing import TracedFront  # with OpenTelemetry's SDK, for who wants it
+
+        return TracedFront(application)
 
 
 # BentoML's own metrics, log and traces would tell of the documentation page alone: Front has those of the service.
@@ -60,7 +68,8 @@ class ModelService:
     def __init__(self) -> None:
         self.settings = load_settings()
         logs.configure(self.settings.log_format, self.settings.log_level)
-        self.metrics = Metrics()
+        self.metrics, self.close_metrics = _open_metrics()
+        self.audit = open_audit(self.settings, self.metrics)
         self.catalogue = Catalogue(self.settings, self.metrics)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
@@ -80,6 +89,9 @@ class ModelService:
         """Let go of what the models hold."""
         self._loading.cancel()
         self.catalogue.close()
+        if self.audit is not None:
+            self.audit.close()
+        self.close_metrics()
         logs.flush()
 
     @bentoml.api(  # type: ignore[untyped-decorator]
@@ -176,3 +188,14 @@ class ModelService:
         gc.collect()
         gc.freeze()
         await watch(self.catalogue, self.settings.watch_seconds)
+
+
+def _open_metrics() -> tuple[Metrics, Callable[[], None]]:
+    """The metrics, and what lets go of what they hold."""
+    if not wants_traces():
+        return Metrics(), lambda: None
+    from service.spans import Spans  # as above
+    from service.tracing import TracedMetrics
+
+    spans = Spans()
+    return TracedMetrics(spans), spans.close

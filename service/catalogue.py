@@ -279,6 +279,7 @@ class Catalogue:
             model = self._loader.load(kind, version, is_start=is_start)
             self._settle(kind, [] if model is None else [model])
         self._settle(kind)
+        self._metrics.refused(kind, sum(bool(entry.reason) for entry in self.list_entries(kind)))
 
     def _find_missing(self, kind: str, tried: Set[int], *, with_spare: bool) -> int | None:
         """The next version to load, the default first; None where all are there that can be."""

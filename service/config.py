@@ -111,6 +111,16 @@ class Settings(BaseSettings):
         default="INFO", description="The least level that the log holds; a request's line is INFO."
     )
     log_format: Literal["readable", "json"] = Field(default="readable", description="The form of the log's lines.")
+    # The log of predictions, for audits.
+    audit_log: Path | None = Field(
+        default=None, description="The file that predictions are logged to; none by default."
+    )
+    audit_share: float = Field(default=1.0, gt=0, le=1, description="Of the predictions, those that are logged.")
+    audit_max_bytes: int = Field(
+        default=100 * 2**20, ge=4096, description="The bytes of that file, which is then put aside."
+    )
+    audit_files: int = Field(default=4, ge=1, le=1000, description="How many files that were put aside are kept.")
+    audit_inputs: bool = Field(default=False, description="Whether what was sent is logged too, as it came.")
 
     # Who may ask, how often, and by which way.
     keys: Path | None = Field(default=None, description="The file of API keys; without it the service is open to all.")

@@ -20,6 +20,7 @@ import bentoml
 
 from service.administration import Administration
 from service.attendance import Attendance
+from service.audit import Audit
 from service.bodies import Disconnect
 from service.catalogue import Catalogue
 from service.config import Settings
@@ -147,7 +148,7 @@ class Front:
                 self._gate = make_gate(service.settings)
                 if service.settings.keys is None:
                     logger.warning("open: no keys are set, so whoever reaches the port may ask")
-                self._table = list_routes(service.catalogue, service.settings, service.metrics)
+                self._table = list_routes(service.catalogue, service.settings, service.metrics, service.audit)
                 route = self._table["/metrics"]
                 siblings = find_siblings(bentoml.server_context.worker_index or 1, route.handlers["GET"])
                 if siblings is not None:
@@ -296,7 +297,9 @@ class Front:
         return status
 
 
-def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> dict[str, Route]:
+def list_routes(
+    catalogue: Catalogue, settings: Settings, metrics: Metrics, audit: Audit | None = None
+) -> dict[str, Route]:
     """The table of routes: every path that the service answers itself."""
     operations = Operations(catalogue, metrics)
     intake = Intake(settings.max_pending_bytes)
@@ -310,9 +313,9 @@ def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> d
     }
     for name, kind in KINDS.items():
         routes[f"/models/{name}"] = reading("/models/{kind}", operations.get_model)
-        predictions = Predictions(name, catalogue, settings, metrics, intake)
+        predictions = Predictions(name, catalogue, settings, metrics, intake, audit)
         routes[kind.ROUTE] = Route(kind.ROUTE, {"POST": predictions.post})
-    routes |= InferenceProtocol(catalogue, settings, metrics, intake).list_routes()
+    routes |= InferenceProtocol(catalogue, settings, metrics, intake, audit).list_routes()
     return routes | Administration(catalogue).list_routes()
 
 

@@ -20,12 +20,14 @@ from pydantic import BaseModel, Field, StrictBool
 
 from models.manifest import TensorSpec
 from service import VERSION
-from service.bodies import declare_size, media_type, read_content, read_json
+from service.audit import Audit
+from service.bodies import Body, declare_size, media_type, read_content, read_json
 from service.catalogue import Catalogue
 from service.config import Settings
 from service.errors import (
     BadBodyError,
     DeadlineError,
+    InternalError,
     NotFoundError,
     OverloadedError,
     RequestError,
@@ -47,6 +49,7 @@ EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_repository",
 MEDIA_TYPES: Final = ("application/json", "application/octet-stream")
 BINARY: Final = b"application/octet-stream"
 
+_INFER: Final = "/v2/models/{model}/infer"
 _HEADER_LENGTH: Final = b"inference-header-content-length"
 _NUMBER: Final = re.compile(rb"[0-9]{1,18}")
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}")
@@ -65,11 +68,14 @@ class IndexRequest(BaseModel):
 class InferenceProtocol:
     """Answers for the routes below ``/v2``. Each public method is one route."""
 
-    def __init__(self, catalogue: Catalogue, settings: Settings, metrics: Metrics, intake: Intake) -> None:
+    def __init__(
+        self, catalogue: Catalogue, settings: Settings, metrics: Metrics, intake: Intake, audit: Audit | None
+    ) -> None:
         self._catalogue = catalogue
         self._settings = settings
         self._metrics = metrics
         self._intake = intake
+        self._audit = audit
         # A version that is no longer served takes its format with it.
         self._formats: WeakKeyDictionary[Model, InferenceFormat] = WeakKeyDictionary()
 
@@ -160,6 +166,9 @@ class InferenceProtocol:
         except asyncio.CancelledError:
             self._metrics.request(kind, version, "504" if exchange.ended_by == "deadline" else "499")
             raise
+        except Exception:
+            self._metrics.request(kind, version, str(InternalError.status))
+            raise
         self._metrics.request(kind, version, SUCCESS, time.perf_counter() - exchange.began)
         if answer.header_bytes is None:
             return Answer(200, JSON, answer.content)
@@ -184,7 +193,11 @@ class InferenceProtocol:
         comparison = self._catalogue.find_comparison(model)
         if comparison is not None:
             comparison.offer_rows(inference.rows, results)
-        return await self._write(graph, inference, results)
+        answer = await self._write(graph, inference, results)
+        if self._audit is not None:
+            media_type = "application/json" if header_bytes is None else "application/octet-stream"
+            self._audit.offer(exchange, _INFER, model.manifest, Body(media_type, b"", content), results=results)
+        return answer
 
     async def _read(
         self, graph: InferenceFormat, content: bytes, header_bytes: int | None, deadline: float

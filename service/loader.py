@@ -71,7 +71,7 @@ class Loader:
         Raises:
             ProviderError: the provider of the settings cannot be used.
         """
-        self._provider = choose_provider(self._settings.provider)
+        self._use(choose_provider(self._settings.provider))
 
     def load(self, kind: str, version: int, *, is_start: bool = False) -> Model | None:
         """A version that is what it says it is, warmed; None where it is refused.
@@ -118,8 +118,12 @@ class Loader:
             if self._settings.provider != "auto" or not is_start:
                 raise
             logger.warning("provider auto: %s, so the CPU", error)
-        self._provider = "cpu"
+        self._use("cpu")
         return Model(folder, manifest, "cpu", self._settings, self._metrics, self._preparers)
+
+    def _use(self, provider: Provider) -> None:
+        self._provider = provider
+        self._metrics.provide(provider)
 
     def _refuse(self, kind: str, version: int, look: _Look, message: str) -> None:
         reason = message.replace(f"{self._settings.models}{os.sep}", "")

@@ -98,6 +98,9 @@ class Metrics:
         self._shares: dict[tuple[str, str], float] = {}
         self._loads: dict[tuple[str, str], int] = {}
         self._load_seconds: dict[str, float] = {}
+        self._refused: dict[str, int] = {}
+        self._provider: str | None = None
+        self._audited: dict[str, int] = {}
         self._comparisons: dict[tuple[str, str], _Comparisons] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -166,6 +169,21 @@ class Metrics:
             self._loads[kind, outcome] = self._loads.get((kind, outcome), 0) + 1
             self._load_seconds[kind] = self._load_seconds.get(kind, 0.0) + seconds
 
+    def refused(self, kind: str, count: int) -> None:
+        """So many versions of ``kind`` are refused as they stand now."""
+        with self._lock:
+            self._refused[kind] = count
+
+    def provide(self, provider: str) -> None:
+        """From now on models are loaded on ``provider``."""
+        with self._lock:
+            self._provider = provider
+
+    def audit(self, outcome: Literal["written", "dropped", "failed"], count: int) -> None:
+        """So many more records of the log of predictions were written, had no room in memory, or none in the file."""
+        with self._lock:
+            self._audited[outcome] = self._audited.get(outcome, 0) + count
+
     def compare(self, kind: str, version: str, outcome: str, difference: float | None = None) -> None:
         """A shadow was asked what the default version has answered.
 
@@ -200,9 +218,12 @@ class Metrics:
     def render(self) -> bytes:
         """Everything that was counted, as Prometheus reads it (text format 0.0.4)."""
         with self._lock:
-            lines = [*self._render_models(), *self._render_versions(), *self._render_http()]
+            lines = [*self._render_models(), *self._render_versions(), *self._render_audit(), *self._render_http()]
         lines += _family("service_worker_info", "gauge", "The process that these numbers are of.")
         lines.append(_sample("service_worker_info", {"pid": str(os.getpid())}, 1))
+        lines += _family("service_provider_info", "gauge", "ONNX Runtime's provider that models are loaded on.")
+        if self._provider is not None:
+            lines.append(_sample("service_provider_info", {"provider": self._provider}, 1))
         return "\n".join(lines).encode() + b"\n" + generate_latest(self._process)
 
     def _add_model(self, kind: str, version: str) -> _Model:
@@ -241,6 +262,10 @@ class Metrics:
         yield from _family(name, "counter", "Versions that were loaded or refused.")
         for (kind, outcome), count in sorted(self._loads.items()):
             yield _sample(name, {"model": kind, "outcome": outcome}, count)
+        name = "model_refused_versions"
+        yield from _family(name, "gauge", "Versions that are refused as they stand now.")
+        for kind, count in sorted(self._refused.items()):
+            yield _sample(name, {"model": kind}, count)
         name = "model_load_seconds_total"
         yield from _family(name, "counter", "Checking and loading versions, summed.")
         for kind, seconds in sorted(self._load_seconds.items()):
@@ -257,6 +282,12 @@ class Metrics:
         yield from _family(name, "histogram", "The largest difference of a number to the default's, by request.")
         for labels, found in comparisons:
             yield from _histogram(name, labels, found.differences)
+
+    def _render_audit(self) -> Iterable[str]:
+        name = "audit_records_total"
+        yield from _family(name, "counter", "Records of the log of predictions, by what became of them.")
+        for outcome, count in sorted(self._audited.items()):
+            yield _sample(name, {"outcome": outcome}, count)
 
     def _render_http(self) -> Iterable[str]:
         name = "http_requests_total"

@@ -4,13 +4,14 @@ import asyncio
 import time
 from contextlib import aclosing
 
+from service.audit import Audit
 from service.bodies import Body, declare_size, media_type, read_content
 from service.catalogue import Catalogue
 from service.config import Settings
-from service.errors import RequestError, UnsupportedMediaTypeError
+from service.errors import InternalError, RequestError, UnsupportedMediaTypeError
 from service.exchange import Answer, Chunks, Exchange
 from service.intake import Intake
-from service.kinds import KINDS
+from service.kinds import KINDS, DecidingKind
 from service.metrics import SUCCESS, Metrics
 from service.queries import Query, read_query
 from service.runtime import Model
@@ -19,13 +20,17 @@ from service.runtime import Model
 class Predictions:
     """Answers for one kind of model."""
 
-    def __init__(self, kind: str, catalogue: Catalogue, settings: Settings, metrics: Metrics, intake: Intake) -> None:
+    def __init__(
+        self, kind: str, catalogue: Catalogue, settings: Settings, metrics: Metrics, intake: Intake, audit: Audit | None
+    ) -> None:
         self._name = kind
         self._kind = KINDS[kind]
         self._catalogue = catalogue
         self._max_body_bytes = settings.max_body_bytes
         self._metrics = metrics
         self._intake = intake
+        self._audit = audit
+        self._decides = isinstance(self._kind, DecidingKind)
 
     async def post(self, exchange: Exchange) -> Answer:
         """Find out what is asked, and of which model; read the body; have it answered."""
@@ -52,31 +57,40 @@ class Predictions:
         version = str(model.manifest.version)
         try:
             answer = await model.answer(body, query, exchange.headers.get(b"accept", b""), exchange.deadline)
-        except (RequestError, asyncio.CancelledError) as error:
+        except BaseException as error:
             self._count_failure(version, error, exchange)
             raise
         if not isinstance(answer.content, bytes):
-            return answer._replace(content=self._count(version, answer.content, exchange))
+            return answer._replace(content=self._count(model, body, answer.content, exchange))
         self._metrics.request(self._name, version, SUCCESS, time.perf_counter() - exchange.began)
+        if self._audit is not None:
+            self._audit.offer(
+                exchange, self._kind.ROUTE, model.manifest, body, answer.content if self._decides else None
+            )
         comparison = self._catalogue.find_comparison(model)
         if comparison is not None:
             comparison.offer(body, query, answer.content)
         return answer
 
-    async def _count(self, version: str, chunks: Chunks, exchange: Exchange) -> Chunks:
+    async def _count(self, model: Model, body: Body, chunks: Chunks, exchange: Exchange) -> Chunks:
         """``chunks``, and how it went: an answer that is made while it is sent has not succeeded before its end."""
+        version = str(model.manifest.version)
         async with aclosing(chunks):
             try:
                 async for chunk in chunks:
                     yield chunk
-            except (RequestError, asyncio.CancelledError, GeneratorExit) as error:
+            except BaseException as error:
                 self._count_failure(version, error, exchange)
                 raise
         self._metrics.request(self._name, version, SUCCESS, time.perf_counter() - exchange.began)
+        if self._audit is not None:
+            self._audit.offer(exchange, self._kind.ROUTE, model.manifest, body)
 
     def _count_failure(self, version: str, error: BaseException, exchange: Exchange) -> None:
         if isinstance(error, RequestError):
             status = str(error.status)
-        else:
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
             status = "504" if exchange.ended_by == "deadline" else "499"
+        else:  # a fault of the service, which the front answers for
+            status = str(InternalError.status)
         self._metrics.request(self._name, version, status)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from models.errors import ModelError
+from service.audit import check_audit
 from service.catalogue import Catalogue, NoModelError
 from service.config import SettingsError, load_settings
 from service.gate import make_gate
@@ -18,6 +19,7 @@ from service.metrics import Metrics
 from service.providers import ProviderError
 from service.server import check_certificate
 from service.state import StateError
+from service.trace import check_traces
 
 
 def run_preflight() -> None:
@@ -42,6 +44,8 @@ def main() -> None:
         settings = load_settings()
         make_gate(settings)
         check_certificate(settings)
+        check_traces()
+        check_audit(settings)
         catalogue = Catalogue(settings, Metrics())
         catalogue.load()
     except (SettingsError, NoModelError, ProviderError, ModelError, StateError) as error:

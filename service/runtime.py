@@ -32,6 +32,8 @@ from service.metrics import Metrics
 from service.providers import Provider
 from service.queries import Query
 from service.session import GRAPH_ERRORS, Row, Session
+from service.timed_batches import TimedBatcher
+from service.trace import wants_traces
 
 # Where rows vary in length, those of this are the usual ones: a review of 200 words or so.
 _USUAL_LENGTH = 256
@@ -97,7 +99,8 @@ class Model:
         seconds, largest = measured[usual_lane], session.lanes[usual_lane].max_rows
         usual = seconds[largest if isinstance(self.kind, GeneratingKind) else 1]
         self._runner = None if usual < INLINE_SECONDS else ThreadPoolExecutor(1, f"{manifest.kind}-run")
-        self.batcher: Batcher[Row, Row] = Batcher(
+        batcher_class: type[Batcher[Row, Row]] = TimedBatcher if wants_traces() else Batcher
+        self.batcher = batcher_class(
             session.run,
             forecasts=[Forecast(times, lane.max_rows) for times, lane in zip(measured, session.lanes, strict=True)],
             choose_lane=session.choose_lane if session.varies else None,
@@ -194,13 +197,19 @@ class Model:
         given_up = Event()
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._preparers, self._prepare_slowly, body, query, deadline, given_up)
+            content, items, seconds = await loop.run_in_executor(
+                self._preparers, self._prepare_slowly, body, query, deadline, given_up
+            )
         except asyncio.CancelledError:
             given_up.set()
             raise
+        self._metrics.preprocess(self.manifest.kind, self._version, seconds)
+        return content, items
 
-    def _prepare_slowly(self, body: Body, query: Query, deadline: float, given_up: Event) -> tuple[Any, list[Item]]:
-        """As _prepare, in a thread: ends after the item at which nobody waits for them any more."""
+    def _prepare_slowly(
+        self, body: Body, query: Query, deadline: float, given_up: Event
+    ) -> tuple[Any, list[Item], float]:
+        """As _prepare, in a thread, with its seconds: ends after the item at which nobody waits for them any more."""
         began = time.perf_counter()
         items: list[Item] = []
         _check_wanted(deadline, given_up)
@@ -208,8 +217,7 @@ class Model:
         for item in self.kind.preprocess(content, query, self._assets, self._settings):
             items.append(item)
             _check_wanted(deadline, given_up)
-        self._metrics.preprocess(self.manifest.kind, self._version, time.perf_counter() - began)
-        return content, items
+        return content, items, time.perf_counter() - began
 
 
 def _observe(metrics: Metrics, kind: str, version: str, run: BatchRun) -> None:

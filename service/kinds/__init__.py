@@ -83,6 +83,17 @@ class ExplainingKind(Kind, Protocol):
 
 
 @runtime_checkable
+class DecidingKind(Kind, Protocol):
+    """A kind whose predictions decide something about what was sent.
+
+    ``OUTCOME`` are the members of a prediction that say what: none that repeats or shows what was sent.
+    """
+
+    @property
+    def OUTCOME(self) -> tuple[str, ...]: ...  # noqa: D102, N802
+
+
+@runtime_checkable
 class GeneratingKind(Kind, Protocol):
     """A kind whose answers are made while they are sent: there may be more of them than fit in memory.
 

@@ -28,6 +28,7 @@ from service.table_schema import Schema, describe_request_row
 from service.tensor_contract import check_tensors
 
 ROUTE: Final = "/predict-churn"
+OUTCOME: Final = ("churn_probability", "will_churn", "threshold", "risk")
 BACKGROUND_FILE: Final = "background.json"
 # Reading so many takes less than a millisecond.
 _QUICK_CUSTOMERS: Final = 64

@@ -21,6 +21,7 @@ from service.queries import Query as CommonQuery
 from service.session import Row
 
 ROUTE: Final = "/classify"
+OUTCOME: Final = ("label", "probability")
 IMAGE_TYPES: Final = (
     "image/png",
     "image/jpeg",

@@ -23,6 +23,7 @@ from service.queries import Query as CommonQuery
 from service.session import Evaluate, Row
 
 ROUTE: Final = "/analyze-sentiment"
+OUTCOME: Final = ("label", "probability", "truncated")
 # What a millisecond reads: 0.25 us a character of IMDB's reviews, 0.8 us of marks in turns, the slowest text known
 # (measured on one core, AMD EPYC, with a vocabulary of 16,000).
 _QUICK_CHARACTERS: Final = 4_000

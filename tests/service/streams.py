@@ -84,7 +84,7 @@ def make_route(path: str, make: Callable[[], Chunks]) -> Route:
     return Route(path, {"POST": answer})
 
 
-def list_routes(_catalogue: object, _settings: Settings, metrics: Metrics) -> dict[str, Route]:
+def list_routes(_catalogue: object, _settings: Settings, metrics: Metrics, _audit: object) -> dict[str, Route]:
     async def get_metrics(_: Exchange) -> Answer:
         return Answer(200, b"text/plain", metrics.render())
 
@@ -105,7 +105,7 @@ async def behind(_: Scope, receive: Receive, send: Send) -> None:
 def make_app() -> Front:
     """Front with the routes above in the place of the service's."""
     settings = Settings(deadline_seconds=DEADLINE_SECONDS)
-    service: Any = SimpleNamespace(settings=settings, metrics=Metrics(), catalogue=None)
+    service: Any = SimpleNamespace(settings=settings, metrics=Metrics(), catalogue=None, audit=None)
     bentoml.get_current_service = lambda: service
     front.list_routes = list_routes  # type: ignore[assignment]
     logs.configure("readable")

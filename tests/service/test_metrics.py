@@ -122,11 +122,13 @@ def test_versions_are_counted_by_their_part_until_they_are_forgotten() -> None:
     metrics.serve(KIND, {"2": "default", "3": "canary"}, 0.25)
     metrics.load(KIND, "loaded", 0.5)
     metrics.load(KIND, "refused", 0.25)
+    metrics.refused(KIND, 1)
     metrics.compare(KIND, VERSION, "agreed", 0.05)
     metrics.compare(KIND, VERSION, "dropped")
     assert value(metrics, "model_version_info", {"model": KIND, "version": "2", "part": "default"}) == 1
     assert value(metrics, "model_canary_share", MODEL) == 0.25
     assert value(metrics, "model_loads_total", {"model": KIND, "outcome": "refused"}) == 1
+    assert value(metrics, "model_refused_versions", {"model": KIND}) == 1
     assert value(metrics, "model_load_seconds_total", {"model": KIND}) == 0.75
     assert value(metrics, "shadow_requests_total", {**MODEL, "outcome": "agreed"}) == 1
     assert value(metrics, "shadow_requests_total", {**MODEL, "outcome": "dropped"}) == 1
@@ -134,6 +136,24 @@ def test_versions_are_counted_by_their_part_until_they_are_forgotten() -> None:
     metrics.serve(KIND, {"2": "default"}, 0.0)
     metrics.forget(KIND, VERSION)
     assert not {"model_canary_share", "shadow_requests_total", "shadow_difference_count"} & read(metrics).keys()
+
+
+def test_the_provider_is_told_once_it_is_known() -> None:
+    metrics = Metrics()
+    assert "service_provider_info" not in read(metrics)
+    metrics.provide("cuda")
+    metrics.provide("cpu")
+    assert read(metrics)["service_provider_info"] == [({"provider": "cpu"}, 1)]
+
+
+def test_records_of_the_audit_log_are_counted_by_what_became_of_them() -> None:
+    metrics = Metrics()
+    assert "audit_records_total" not in read(metrics)
+    metrics.audit("dropped", 0)
+    metrics.audit("written", 3)
+    metrics.audit("written", 2)
+    assert value(metrics, "audit_records_total", {"outcome": "written"}) == 5
+    assert value(metrics, "audit_records_total", {"outcome": "dropped"}) == 0
 
 
 def test_a_label_cannot_end_its_line() -> None:
