@@ -172,8 +172,8 @@ def test_each_client_gets_its_own_answer_as_if_it_were_alone(
         results = sum_up(service, root, clients)
         assert "Traceback" not in service.text()
     if LONG:
-        columns = ("models", "kind", "answers", "bit for bit as alone", "largest difference", "tolerance")
-        columns += ("refused", "left", "pairs told apart", "rows a run")
+        columns = ["models", "kind", "answers", "bit for bit as alone", "largest difference", "tolerance"]
+        columns += ["refused", "left", "pairs told apart", "rows a run"]
         rows = [
             (
                 models,
