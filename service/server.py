@@ -61,9 +61,13 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Once a second, end the connections whose clients have stalled for longer than a request may take."""
+        """Once a second, end the connections whose clients have stalled for longer than a request may take.
+
+        Where a connection may be idle for longer than that, it may stall as long.
+        """
         if counter % _SECOND_TICKS == 0:
-            since = asyncio.get_running_loop().time() - self._settings.deadline_seconds
+            longest = max(self._settings.deadline_seconds, self.config.timeout_keep_alive)
+            since = asyncio.get_running_loop().time() - longest
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HttpProtocol):
                     connection.end_if_stalled(since)
