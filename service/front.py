@@ -45,6 +45,7 @@ from service.metrics import Metrics
 from service.operations import Operations
 from service.predictions import Predictions
 from service.protocol import WRITE_ANSWER, Headers, WriteAnswer
+from service.response_cache import ResponseCache
 from service.routes import NO_SUCH_ROUTE, READING, Handler, Route, Routes, reading
 from service.siblings import find_siblings
 from service.stream import Stream
@@ -300,6 +301,7 @@ def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> d
     """The table of routes: every path that the service answers itself."""
     operations = Operations(catalogue, metrics)
     intake = Intake(settings.max_pending_bytes)
+    cache = ResponseCache(settings.cache_bytes, metrics) if settings.cache_bytes else None
     routes = {
         "/livez": reading("/livez", operations.get_liveness),
         "/readyz": reading("/readyz", operations.get_readiness),
@@ -310,7 +312,7 @@ def list_routes(catalogue: Catalogue, settings: Settings, metrics: Metrics) -> d
     }
     for name, kind in KINDS.items():
         routes[f"/models/{name}"] = reading("/models/{kind}", operations.get_model)
-        predictions = Predictions(name, catalogue, settings, metrics, intake)
+        predictions = Predictions(name, catalogue, settings, metrics, intake, cache)
         routes[kind.ROUTE] = Route(kind.ROUTE, {"POST": predictions.post})
     routes |= InferenceProtocol(catalogue, settings, metrics, intake).list_routes()
     return routes | Administration(catalogue).list_routes()

@@ -13,19 +13,29 @@ from service.intake import Intake
 from service.kinds import KINDS
 from service.metrics import SUCCESS, Metrics
 from service.queries import Query, read_query
+from service.response_cache import ResponseCache
 from service.runtime import Model
 
 
 class Predictions:
     """Answers for one kind of model."""
 
-    def __init__(self, kind: str, catalogue: Catalogue, settings: Settings, metrics: Metrics, intake: Intake) -> None:
+    def __init__(
+        self,
+        kind: str,
+        catalogue: Catalogue,
+        settings: Settings,
+        metrics: Metrics,
+        intake: Intake,
+        cache: ResponseCache | None = None,
+    ) -> None:
         self._name = kind
         self._kind = KINDS[kind]
         self._catalogue = catalogue
         self._max_body_bytes = settings.max_body_bytes
         self._metrics = metrics
         self._intake = intake
+        self._cache = cache
 
     async def post(self, exchange: Exchange) -> Answer:
         """Find out what is asked, and of which model; read the body; have it answered."""
@@ -51,7 +61,12 @@ class Predictions:
     async def _predict(self, model: Model, body: Body, query: Query, exchange: Exchange) -> Answer:
         version = str(model.manifest.version)
         try:
-            answer = await model.answer(body, query, exchange.headers.get(b"accept", b""), exchange.deadline)
+            accept = exchange.headers.get(b"accept", b"")
+            if self._cache is None:
+                answer = await model.answer(body, query, accept, exchange.deadline)
+            else:
+                query_string = exchange.scope["query_string"]
+                answer = await self._cache.answer(model, body, query, query_string, accept, exchange.deadline)
         except (RequestError, asyncio.CancelledError) as error:
             self._count_failure(version, error, exchange)
             raise

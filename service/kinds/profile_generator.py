@@ -122,6 +122,12 @@ def parse(body: Body, settings: Settings) -> Request:
     return request.model_copy(update={"count": count, "seed": seed})
 
 
+def is_repeatable(body: Body) -> bool:
+    """Whether no seed is drawn."""
+    request = read_json(Request, body.content)
+    return request.seed is not None or request.interpolate is not None
+
+
 def is_quick(_: Request) -> bool:
     """Whether the rows are drawn soon: each is drawn when its turn comes."""
     return True
