@@ -95,13 +95,8 @@ class ResponseCache:
                 return await model.answer(body, query, accept, deadline)
         else:
             accept = b""  # it has one form of answer
-        key = _Key(
-            self._find_number(model),
-            body.content_type,
-            query_string,
-            accept,
-            await _digest(body.content),
-        )
+        digest = await _digest(body.content)
+        key = _Key(self._find_number(model), body.content_type, query_string, accept, digest)
         while True:
             kept = self._answers.get(key)
             if kept is not None:
@@ -109,8 +104,8 @@ class ResponseCache:
                 self._count(model, hit=True)
                 return _add_header(kept, _HIT)
             flight = self._flights.get(key)
-            is_first = flight is None
-            if flight is None:
+            is_first = flight is None or flight.task.done()  # one that is done may have failed
+            if flight is None or is_first:
                 task = asyncio.get_running_loop().create_task(model.answer(body, query, accept, deadline))
                 flight = self._flights[key] = _Flight(task, deadline)
                 task.add_done_callback(lambda task, key=key: self._land(key, task))  # type: ignore[misc]

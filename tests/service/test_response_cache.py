@@ -191,6 +191,26 @@ def test_over_capacity_is_said_to_all_who_have_no_more_time() -> None:
     asyncio.run(check())
 
 
+def test_who_comes_at_the_moment_of_a_failure_does_not_wait_for_it() -> None:
+    async def check() -> None:
+        cache, model = make_cache(), SlowModel()
+        late: list[asyncio.Task[tuple[bytes, bytes]]] = []
+
+        async def fail(*_: object) -> Answer:
+            model.answer = answer  # type: ignore[method-assign]
+            late.append(asyncio.create_task(ask(cache, model, seconds=60)))
+            raise OverloadedError("over capacity", retry_after_seconds=1)
+
+        answer, model.answer = model.answer, fail  # type: ignore[method-assign, assignment]
+        with pytest.raises(OverloadedError):
+            await ask(cache, model)
+        assert await late[0] == (b"1 a", MISS)
+        assert await ask(cache, model) == (b"1 a", HIT)
+        assert cache._flights == {}
+
+    asyncio.run(check())
+
+
 @pytest.mark.parametrize("error", [UnprocessableError([("a", "b")]), RuntimeError("a fault")])
 def test_an_error_is_kept_for_nobody(error: Exception) -> None:
     async def check() -> None:
