@@ -32,10 +32,15 @@ _HOSTILE: Final = (
 
 
 class Attack(NamedTuple):
-    """Bytes for one connection, in parts that are sent one after the other, and how it ends."""
+    """Bytes for one connection, and how it ends.
+
+    A client that ``ends`` says that it will send no more, so that the server need not wait for the rest of a request
+    that has none; the service takes it for one that has gone, and may close the connection without an answer.
+    """
 
     name: str
-    parts: Sequence[bytes]
+    content: bytes
+    ends: bool = False
     waits: bool = True  # for an answer; else the connection is closed, or reset
     resets: bool = False
 
@@ -66,19 +71,19 @@ def mutate(generator: random.Random, content: bytes) -> bytes:
 
 def send_changed_body(generator: random.Random, question: Question) -> Attack:
     body = mutate(generator, question.body)
-    return Attack("changed body", [write_request(question.path, question.headers, body)])
+    return Attack("changed body", write_request(question.path, question.headers, body))
 
 
 def send_wrong_type(generator: random.Random, question: Question) -> Attack:
     headers = {**question.headers, "content-type": generator.choice(_TYPES)}
-    return Attack("wrong content type", [write_request(question.path, headers, question.body)])
+    return Attack("wrong content type", write_request(question.path, headers, question.body))
 
 
 def send_wrong_charset(generator: random.Random, question: Question) -> Attack:
     charset = generator.choice(_CHARSETS)
     body = question.body.decode("latin-1").encode(charset, "replace")
     headers = {"content-type": f"application/json; charset={charset}"}
-    return Attack("wrong charset", [write_request(question.path, headers, body)])
+    return Attack("wrong charset", write_request(question.path, headers, body))
 
 
 def send_hostile_json(generator: random.Random, question: Question) -> Attack:
@@ -97,7 +102,7 @@ def send_hostile_json(generator: random.Random, question: Question) -> Attack:
         if generator.random() < 0.1:
             content["HOSTILE"] = 1
         hostile = json.dumps(content).encode().replace(b'"HOSTILE"', hostile)
-    return Attack("hostile JSON", [write_request(question.path, headers, hostile)])
+    return Attack("hostile JSON", write_request(question.path, headers, hostile))
 
 
 def send_changed_picture(generator: random.Random, question: Question) -> Attack:
@@ -116,7 +121,7 @@ def send_changed_picture(generator: random.Random, question: Question) -> Attack
             content = _write_png(width, height, zlib.compress(bytes(2**20)))
         case _:
             content = mutate(generator, content)
-    return Attack("changed picture", [write_request("/classify", {"content-type": "image/png"}, content)])
+    return Attack("changed picture", write_request("/classify", {"content-type": "image/png"}, content))
 
 
 def send_changed_form(generator: random.Random, question: Question) -> Attack:
@@ -131,7 +136,7 @@ def send_changed_form(generator: random.Random, question: Question) -> Attack:
     body = mutate(generator, file.getvalue()) if generator.random() < 0.5 else file.getvalue()
     boundary = generator.choice(["x", '"x"', "y", "x" * 71, "", '"', "x\x01"])
     headers = {"content-type": f"multipart/form-data; boundary={boundary}"}
-    return Attack("changed form", [write_request("/classify", headers, body)])
+    return Attack("changed form", write_request("/classify", headers, body))
 
 
 def send_hostile_tensors(generator: random.Random, question: Question) -> Attack:
@@ -154,7 +159,7 @@ def send_hostile_tensors(generator: random.Random, question: Question) -> Attack
     if generator.random() < 0.3:
         content = content.replace(b"[1]", generator.choice(_HOSTILE))
     path = f"/v2/models/{question.kind}/{generator.choice(['', 'versions/1/', 'versions/a/', 'versions/9/'])}infer"
-    return Attack("hostile tensors", [write_request(path, headers, content)])
+    return Attack("hostile tensors", write_request(path, headers, content))
 
 
 def send_odd_address(generator: random.Random, question: Question) -> Attack:
@@ -177,7 +182,7 @@ def send_odd_address(generator: random.Random, question: Question) -> Attack:
     )
     method = generator.choice(["POST", "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PURGE"])
     headers = {**question.headers, "x-request-timeout": generator.choice(["5", "NaN", "-1", "1e9", "", "9" * 50])}
-    return Attack("odd address", [write_request(path, headers, question.body, method)])
+    return Attack("odd address", write_request(path, headers, question.body, method), ends=method == "CONNECT")
 
 
 def send_odd_http(generator: random.Random, question: Question) -> Attack:
@@ -210,14 +215,14 @@ def send_odd_http(generator: random.Random, question: Question) -> Attack:
             head + b"upgrade: h2c\r\nconnection: upgrade, http2-settings\r\ncontent-length: 2\r\n\r\n{}",
         ]
     )
-    return Attack("odd HTTP", [sent])
+    return Attack("odd HTTP", sent, ends=True)
 
 
 def leave_early(generator: random.Random, question: Question) -> Attack:
     """A good request, from a client that goes before its end or before the answer."""
     request = write_request(question.path, question.headers, question.body)
     end = len(request) if generator.random() < 0.5 else generator.randint(0, len(request))
-    return Attack("early disconnect", [request[:end]], waits=False, resets=generator.random() < 0.5)
+    return Attack("early disconnect", request[:end], waits=False, resets=generator.random() < 0.5)
 
 
 WAYS: Final[Sequence[Way]] = (
