@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     max_queue_explanations: int = Field(
         default=256, ge=1, le=1_000_000, description="The predictions that may wait to be explained."
     )
+    cache_bytes: int = Field(
+        default=0, ge=0, le=2**40, description="The bytes of answers that are kept for who asks the same; 0: none."
+    )
     deadline_seconds: float = Field(
         default=30.0, gt=0, le=3600, description="How long a request may take, from its headers to its answer."
     )

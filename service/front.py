@@ -46,6 +46,7 @@ from service.metrics import Metrics
 from service.operations import Operations
 from service.predictions import Predictions
 from service.protocol import WRITE_ANSWER, Headers, WriteAnswer
+from service.response_cache import ResponseCache
 from service.routes import NO_SUCH_ROUTE, READING, Handler, Route, Routes, reading
 from service.siblings import find_siblings
 from service.stream import Stream
@@ -303,6 +304,7 @@ def list_routes(
     """The table of routes: every path that the service answers itself."""
     operations = Operations(catalogue, metrics)
     intake = Intake(settings.max_pending_bytes)
+    cache = ResponseCache(settings.cache_bytes, metrics) if settings.cache_bytes else None
     routes = {
         "/livez": reading("/livez", operations.get_liveness),
         "/readyz": reading("/readyz", operations.get_readiness),
@@ -313,7 +315,7 @@ def list_routes(
     }
     for name, kind in KINDS.items():
         routes[f"/models/{name}"] = reading("/models/{kind}", operations.get_model)
-        predictions = Predictions(name, catalogue, settings, metrics, intake, audit)
+        predictions = Predictions(name, catalogue, settings, metrics, intake, audit, cache)
         routes[kind.ROUTE] = Route(kind.ROUTE, {"POST": predictions.post})
     routes |= InferenceProtocol(catalogue, settings, metrics, intake, audit).list_routes()
     return routes | Administration(catalogue).list_routes()

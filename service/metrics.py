@@ -56,6 +56,8 @@ class _Model:
 
     __slots__ = (
         "batch_rows",
+        "cache_hits",
+        "cache_misses",
         "failures",
         "infer_seconds",
         "input_seconds",
@@ -70,6 +72,7 @@ class _Model:
 
     def __init__(self) -> None:
         self.successes = self.rows = self.runs = self.pending = 0
+        self.cache_hits = self.cache_misses = 0
         self.failures = dict.fromkeys(_ALL_REASONS, 0)
         self.request_seconds = self.queue_seconds = 0.0
         self.input_seconds = self.infer_seconds = self.output_seconds = 0.0
@@ -102,6 +105,7 @@ class Metrics:
         self._provider: str | None = None
         self._audited: dict[str, int] = {}
         self._comparisons: dict[tuple[str, str], _Comparisons] = {}
+        self._cache_bytes = self._cache_entries = 0
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
 
@@ -149,6 +153,20 @@ class Metrics:
         with self._lock:
             model = self._models.get((kind, version)) or self._add_model(kind, version)
             model.pending = count
+
+    def look_up(self, kind: str, version: str, *, hit: bool) -> None:
+        """An answer was there already, or in the making, or it had to be made."""
+        with self._lock:
+            model = self._models.get((kind, version)) or self._add_model(kind, version)
+            if hit:
+                model.cache_hits += 1
+            else:
+                model.cache_misses += 1
+
+    def keep(self, size_bytes: int, entries: int) -> None:
+        """So many answers are kept now, which take so many bytes."""
+        with self._lock:
+            self._cache_bytes, self._cache_entries = size_bytes, entries
 
     def serve(self, kind: str, parts: Mapping[str, str], canary_share: float) -> None:
         """From now on these versions of ``kind`` serve.
@@ -218,7 +236,8 @@ class Metrics:
     def render(self) -> bytes:
         """Everything that was counted, as Prometheus reads it (text format 0.0.4)."""
         with self._lock:
-            lines = [*self._render_models(), *self._render_versions(), *self._render_audit(), *self._render_http()]
+            lines = [*self._render_models(), *self._render_cache(), *self._render_versions()]
+            lines += [*self._render_audit(), *self._render_http()]
         lines += _family("service_worker_info", "gauge", "The process that these numbers are of.")
         lines.append(_sample("service_worker_info", {"pid": str(os.getpid())}, 1))
         lines += _family("service_provider_info", "gauge", "ONNX Runtime's provider that models are loaded on.")
@@ -247,6 +266,14 @@ class Metrics:
         yield from _family(name, "histogram", "Rows of each run.")
         for labels, model in models:
             yield from _histogram(name, labels, model.batch_rows)
+
+    def _render_cache(self) -> Iterable[str]:
+        for name, text, value in (
+            ("response_cache_bytes", "The answers that are kept, and what it takes to find them.", self._cache_bytes),
+            ("response_cache_entries", "The answers that are kept.", self._cache_entries),
+        ):
+            yield from _family(name, "gauge", text)
+            yield f"{name} {value}"
 
     def _render_versions(self) -> Iterable[str]:
         name = "model_version_info"
@@ -305,6 +332,8 @@ _MODEL_SERIES: Final = (
     ("nv_inference_count", "counter", "Rows that were computed.", "rows"),
     ("nv_inference_exec_count", "counter", "Runs of the model; rows by runs is the mean batch size.", "runs"),
     ("nv_inference_pending_request_count", "gauge", "Rows that wait for a run.", "pending"),
+    ("nv_cache_num_hits_per_model", "counter", "Answers that were kept, or that others waited for too.", "cache_hits"),
+    ("nv_cache_num_misses_per_model", "counter", "Answers that were made for the cache.", "cache_misses"),
     (
         "nv_inference_request_duration_us",
         "counter",

@@ -14,6 +14,7 @@ from service.intake import Intake
 from service.kinds import KINDS, DecidingKind
 from service.metrics import SUCCESS, Metrics
 from service.queries import Query, read_query
+from service.response_cache import ResponseCache
 from service.runtime import Model
 
 
@@ -21,7 +22,14 @@ class Predictions:
     """Answers for one kind of model."""
 
     def __init__(
-        self, kind: str, catalogue: Catalogue, settings: Settings, metrics: Metrics, intake: Intake, audit: Audit | None
+        self,
+        kind: str,
+        catalogue: Catalogue,
+        settings: Settings,
+        metrics: Metrics,
+        intake: Intake,
+        audit: Audit | None = None,
+        cache: ResponseCache | None = None,
     ) -> None:
         self._name = kind
         self._kind = KINDS[kind]
@@ -31,6 +39,7 @@ class Predictions:
         self._intake = intake
         self._audit = audit
         self._decides = isinstance(self._kind, DecidingKind)
+        self._cache = cache
 
     async def post(self, exchange: Exchange) -> Answer:
         """Find out what is asked, and of which model; read the body; have it answered."""
@@ -56,7 +65,12 @@ class Predictions:
     async def _predict(self, model: Model, body: Body, query: Query, exchange: Exchange) -> Answer:
         version = str(model.manifest.version)
         try:
-            answer = await model.answer(body, query, exchange.headers.get(b"accept", b""), exchange.deadline)
+            accept = exchange.headers.get(b"accept", b"")
+            if self._cache is None:
+                answer = await model.answer(body, query, accept, exchange.deadline)
+            else:
+                query_string = exchange.scope["query_string"]
+                answer = await self._cache.answer(model, body, query, query_string, accept, exchange.deadline)
         except BaseException as error:
             self._count_failure(version, error, exchange)
             raise

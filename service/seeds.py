@@ -38,6 +38,11 @@ class Draw(BaseModel):
     seed: Seed | None = Field(default=None, description="The same seed gives the same ones. One is drawn if not given.")
     interpolate: Interpolation | None = Field(default=None, description="In the place of `count` and `seed`.")
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether no seed is drawn."""
+        return self.seed is not None or self.interpolate is not None
+
 
 AnyDraw = TypeVar("AnyDraw", bound=Draw)
 

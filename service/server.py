@@ -17,6 +17,7 @@ from typing import Final, Protocol
 import uvicorn
 
 from service.config import Settings, SettingsError, load_settings
+from service.protocol import HttpProtocol
 
 # Names the private port's socket, which the supervisor opens and the workers share, by its number.
 ADMIN_SOCKET: Final = "ADMIN_SOCKET_OF_MODELYARD"
@@ -58,6 +59,19 @@ class Server(uvicorn.Server):
         """Begin to drain."""
         self._application.drain()
         super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Once a second, end the connections whose clients have stalled for longer than a request may take.
+
+        Where a connection may be idle for longer than that, it may stall as long.
+        """
+        if counter % _SECOND_TICKS == 0:
+            longest = max(self._settings.deadline_seconds, self.config.timeout_keep_alive)
+            since = asyncio.get_running_loop().time() - longest
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, HttpProtocol):
+                    connection.end_if_stalled(since)
+        return await super().on_tick(counter)
 
     async def main_loop(self) -> None:
         """Serve until there is a signal, and then for as long as the drain takes."""

@@ -104,6 +104,13 @@ class GeneratingKind(Kind, Protocol):
     @property
     def ENCODERS(self) -> Mapping[str, Callable[[Any, Any], Encoder]]: ...  # noqa: D102, N802
 
+    def is_repeatable(self, body: Body) -> bool:
+        """Whether the same body always gets the same answer: whether nothing is drawn but by its seed.
+
+        Raises:
+            RequestError: the body is not what ``parse`` reads.
+        """
+
 
 KINDS: Final[Mapping[str, Kind]] = {
     "churn": churn,

@@ -120,6 +120,11 @@ def is_quick(_: Request) -> bool:
     return True
 
 
+def is_repeatable(body: Body) -> bool:
+    """Whether no seed is drawn."""
+    return read_json(Request, body.content).is_repeatable
+
+
 def preprocess(request: Request, _: Query, assets: Assets, settings: Settings) -> Iterator[Item]:  # noqa: ARG001  # the limits were parse's
     """The noise (noise,), the label's place and the truncation, scalars, of each image, drawn when it is asked for.
 

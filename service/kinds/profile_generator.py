@@ -90,6 +90,11 @@ def parse(body: Body, settings: Settings) -> Request:
     return settle(read_json(Request, body.content), settings.max_profiles)
 
 
+def is_repeatable(body: Body) -> bool:
+    """Whether no seed is drawn."""
+    return read_json(Request, body.content).is_repeatable
+
+
 def is_quick(_: Request) -> bool:
     """Whether the rows are drawn soon: each is drawn when its turn comes."""
     return True

@@ -103,6 +103,17 @@ def test_stages_and_pending_rows_are_counted_by_model() -> None:
     assert value(metrics, "nv_inference_pending_request_count", {**MODEL, "version": "4"}) == 1
 
 
+def test_what_was_found_in_the_cache_is_counted_by_model_and_what_is_kept_for_all() -> None:
+    metrics = Metrics()
+    for hit in (True, True, False):
+        metrics.look_up(KIND, VERSION, hit=hit)
+    metrics.keep(1234, 5)
+    assert value(metrics, "nv_cache_num_hits_per_model", MODEL) == 2
+    assert value(metrics, "nv_cache_num_misses_per_model", MODEL) == 1
+    assert value(metrics, "response_cache_bytes", {}) == 1234
+    assert value(metrics, "response_cache_entries", {}) == 5
+
+
 def test_answers_are_counted_by_route_method_and_status() -> None:
     metrics = Metrics()
     for status, seconds in ((200, 0.0002), (200, 0.02), (422, 0.0001), (200, 60.0)):
