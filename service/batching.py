@@ -321,15 +321,16 @@ class Batcher(Generic[Row, Result]):
         starts = max(now, self._free_at) if self._runs else now
         forecast = lane.forecast
         free = forecast.max_rows
+        # Of a run with all that waits, which may be less once some of it is found to be late.
+        ends = starts + forecast.longest_seconds(min(lane.queued_rows, free))
         while lane.queue and free:
             waiting = lane.queue[0]
-            # Of a run with all that waits, which may be less once some of it is found to be late.
-            ends = starts + forecast.longest_seconds(min(lane.queued_rows, forecast.max_rows))
             if not waiting.future.done() and self._is_late(waiting, now, ends):
                 self._learn_wait(waiting, ends)
                 waiting.future.set_exception(DeadlineError("the request's turn came too late for its deadline"))
             if waiting.future.done():
                 self._give_up(waiting)
+                ends = starts + forecast.longest_seconds(max(min(lane.queued_rows, forecast.max_rows), 1))
                 continue
             start = waiting.taken
             count = min(free, len(waiting.rows) - start)
