@@ -402,8 +402,10 @@ def test_a_new_version_answers_for_itself_while_the_old_one_is_asked(
 
     async def ask_on() -> None:
         async with httpx.AsyncClient(base_url=cached, timeout=60) as client:
-            while not taken or time.monotonic() < taken[0] + 0.5:
+            after = 0
+            while after < 5:
                 began = time.monotonic()
+                after += bool(taken) and began > taken[0]
                 answer = await client.post("/classify", content=body, headers=IMAGE)
                 assert answer.status_code == 200
                 content = answer.json()
