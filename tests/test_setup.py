@@ -62,6 +62,19 @@ def test_the_service_answers_where_only_the_base_dependencies_are_installed(base
     assert response.json()["predictions"]
 
 
+def test_traces_ask_for_what_sends_them_where_it_is_not_installed(base_python: Path) -> None:
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    command = [str(base_python), "-m", "service.preflight"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    expected = (
+        "modelyard cannot start: OTEL_EXPORTER_OTLP_ENDPOINT: traces need the extra: pip install 'modelyard[traces]'"
+    )
+    assert done.stderr.splitlines()[-1] == expected
+    unwanted = {**environment, "OTEL_SDK_DISABLED": "true"}
+    assert subprocess.run(command, cwd=ROOT, env=unwanted, capture_output=True, check=False).returncode == 0
+
+
 def test_make_names_every_target_in_its_help() -> None:
     shown = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for target in ("serve", "train", "test", "check", "format", "benchmark", "image", "lock"):

@@ -62,6 +62,7 @@ def samples(serve: Serve, models: Path) -> list[Sample]:
     environment = {
         "MODELYARD_MODELS": str(models),
         "MODELYARD_WORKERS": "2",
+        "MODELYARD_AUDIT_LOG": str(models.parent / "audit.jsonl"),
         "MODELYARD_PIN": '{"image_classifier": 1, "churn": 1}',
         "MODELYARD_SHADOW": '{"image_classifier": 2}',
         "MODELYARD_CANARY": '{"churn": {"version": 2, "share": 0.5}}',
