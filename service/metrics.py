@@ -20,6 +20,8 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from service.drift import Drift
+
 SUCCESS: Final = "success"
 COMPARISON_OUTCOMES: Final = ("agreed", "differed", "failed", "dropped")
 
@@ -99,6 +101,7 @@ class Metrics:
         self._loads: dict[tuple[str, str], int] = {}
         self._load_seconds: dict[str, float] = {}
         self._comparisons: dict[tuple[str, str], _Comparisons] = {}
+        self._drifts: Mapping[tuple[str, str], Drift] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
 
@@ -146,6 +149,11 @@ class Metrics:
         with self._lock:
             model = self._models.get((kind, version)) or self._add_model(kind, version)
             model.pending = count
+
+    def drift(self, drifts: Mapping[tuple[str, str], Drift]) -> None:
+        """How far versions have drifted, by kind and version: all that are watched, and no others any more."""
+        with self._lock:
+            self._drifts = drifts
 
     def serve(self, kind: str, parts: Mapping[str, str], canary_share: float) -> None:
         """From now on these versions of ``kind`` serve.
@@ -200,7 +208,7 @@ class Metrics:
     def render(self) -> bytes:
         """Everything that was counted, as Prometheus reads it (text format 0.0.4)."""
         with self._lock:
-            lines = [*self._render_models(), *self._render_versions(), *self._render_http()]
+            lines = [*self._render_models(), *self._render_versions(), *self._render_drifts(), *self._render_http()]
         lines += _family("service_worker_info", "gauge", "The process that these numbers are of.")
         lines.append(_sample("service_worker_info", {"pid": str(os.getpid())}, 1))
         return "\n".join(lines).encode() + b"\n" + generate_latest(self._process)
@@ -257,6 +265,21 @@ class Metrics:
         yield from _family(name, "histogram", "The largest difference of a number to the default's, by request.")
         for labels, found in comparisons:
             yield from _histogram(name, labels, found.differences)
+
+    def _render_drifts(self) -> Iterable[str]:
+        drifts = [
+            ({"model": kind, "version": version}, found) for (kind, version), found in sorted(self._drifts.items())
+        ]
+        name = "model_drift_rows"
+        yield from _family(name, "gauge", "The last rows that are compared with what the version has seen in training.")
+        for labels, found in drifts:
+            yield _sample(name, labels, found.rows)
+        name = "model_drift_psi"
+        yield from _family(name, "gauge", "The population stability index of those rows to it, by feature.")
+        for labels, found in drifts:
+            for source, indices in (("input", found.inputs), ("prediction", found.predictions)):
+                for feature, index in indices.items():
+                    yield _sample(name, {**labels, "source": source, "feature": feature}, index)
 
     def _render_http(self) -> Iterable[str]:
         name = "http_requests_total"
