@@ -118,7 +118,7 @@ class Settings(BaseSettings):
         default=0.01,
         ge=0,
         le=1,
-        description="The share of time that may be spent on that; 0: none, and nothing is watched; 1: on every row.",
+        description="The share of a worker's time that this may take; 0: nothing is watched, 1: every row counts.",
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

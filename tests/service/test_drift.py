@@ -2,11 +2,10 @@
 
 import base64
 import io
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx
 import numpy as np
@@ -324,9 +323,7 @@ def test_nothing_is_watched_without_statistics_or_time(
     assert (watch_drift(manifest, Settings(drift_share=share)) is not None) == is_watched
 
 
-def test_values_of_all_kinds_are_counted() -> None:
-    manifest: Any = make_manifest(1, LABELS)
+def test_probabilities_that_are_no_numbers_count_as_missing() -> None:
     watch = make_watch()
-    watch.observe([(np.zeros((SIZE, SIZE, 3), np.uint8),)], [(np.full(3, np.nan, np.float32),)])
-    assert watch.measure().rows == 1
-    assert json.loads(manifest.model_copy(update={"statistics": STATISTICS}).model_dump_json())["statistics"]
+    show(watch, 50, MIN_ROWS, (math.nan, math.nan, math.nan))
+    assert watch.measure().predictions["confidence"] == pytest.approx(index((0, 0, 1), (0.2, 0.8, 0)))
