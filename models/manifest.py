@@ -18,7 +18,9 @@ from typing import Annotated, Final, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError, model_validator
 
 from models.columns import TablePreprocessing
+from models.distributions import CategoricalDistribution, NumericDistribution, Statistics
 from models.errors import ArtifactError, ManifestError
+from models.features import Feature, list_input_features, list_prediction_features
 from models.image import ImagePreprocessing
 from models.text import TextPreprocessing
 
@@ -105,8 +107,9 @@ class Manifest(Frozen):
 
     ``inputs`` and ``outputs`` are the graph's, in its order; each first dimension is ``"batch"``.
     ``decision`` is there where probabilities lead to one. ``metrics`` are measured on the test split,
-    which chose nothing. ``files`` maps the name of every file beside the manifest to its sha256; it
-    is empty until the version is added.
+    which chose nothing. ``statistics`` say what the version has seen, for what it is asked to be compared with; they
+    need probabilities of ``labels`` as the first output. ``files`` maps the name of every file beside the manifest to
+    its sha256; it is empty until the version is added.
     """
 
     format: Literal[1] = FORMAT
@@ -123,6 +126,7 @@ class Manifest(Frozen):
     preprocessing: Preprocessing
     decision: Decision | None = None
     metrics: Mapping[Text, JsonValue]
+    statistics: Statistics | None = None
     provenance: Provenance
     files: Mapping[FileName, Sha256] = {}
 
@@ -135,7 +139,19 @@ class Manifest(Frozen):
                 if not tensor.shape or tensor.shape[0] != "batch":
                     raise ValueError(f"{field}: the first dimension of '{tensor.name}' is not 'batch': {tensor.shape}")
         _refuse_duplicates("labels", self.labels)
+        if self.statistics is not None:
+            self._check_statistics(self.statistics)
         return self
+
+    def _check_statistics(self, statistics: Statistics) -> None:
+        answer = self.outputs[0]
+        if not self.labels or (answer.dtype, answer.shape) != ("float32", ("batch", len(self.labels))):
+            raise ValueError(
+                f"statistics: the first output is {_describe([answer])}, expected probabilities of the labels"
+            )
+        prediction = list_prediction_features(has_decision=self.decision is not None)
+        _check_features("inputs", statistics.inputs, list_input_features(self.preprocessing))
+        _check_features("predictions", statistics.predictions, prediction)
 
 
 class GoldenRequest(Frozen):
@@ -241,6 +257,15 @@ def verify_graph(folder: Path, manifest: Manifest, inputs: Sequence[TensorSpec],
 
 def _describe(tensors: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{tensor.name} {tensor.dtype}{list(tensor.shape)}" for tensor in tensors) or "none"
+
+
+def _check_features(
+    field: str, found: Sequence[NumericDistribution | CategoricalDistribution], expected: Sequence[Feature]
+) -> None:
+    have = [(each.name, each.type) for each in found]
+    want = [(feature.name, "numeric" if feature.is_numeric else "categorical") for feature in expected]
+    if have != want:
+        raise ValueError(f"statistics: {field}: {have}, expected {want}")
 
 
 def _refuse_duplicates(field: str, values: Sequence[str]) -> None:

@@ -110,6 +110,20 @@ class Settings(BaseSettings):
     admin_open: bool = Field(
         default=False, description="Let everybody do what administrators may: for tests and private networks."
     )
+    # What is watched.
+    drift_rows: int = Field(
+        default=10_000,
+        ge=1_000,
+        le=10_000_000,
+        description="The last rows of a version that are compared with what it has seen in training.",
+    )
+    drift_share: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="The share of a worker's time that this may take; 0: nothing is watched, 1: every row counts.",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="The least level that the log holds; a request's line is INFO."
     )

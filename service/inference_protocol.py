@@ -190,6 +190,8 @@ class InferenceProtocol:
         except InvalidArgument as error:
             # A number that is out of a node's bounds, such as an index. The batcher has found whose row it was.
             raise UnprocessableError([("inputs", "values that are out of the graph's bounds")]) from error
+        if model.drift is not None:
+            model.drift.observe(inference.rows, results)
         comparison = self._catalogue.find_comparison(model)
         if comparison is not None:
             comparison.offer_rows(inference.rows, results)

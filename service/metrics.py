@@ -20,6 +20,8 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from service.drift import Drift
+
 SUCCESS: Final = "success"
 COMPARISON_OUTCOMES: Final = ("agreed", "differed", "failed", "dropped")
 
@@ -106,6 +108,7 @@ class Metrics:
         self._audited: dict[str, int] = {}
         self._comparisons: dict[tuple[str, str], _Comparisons] = {}
         self._cache_bytes = self._cache_entries = 0
+        self._drifts: Mapping[tuple[str, str], Drift] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
 
@@ -167,6 +170,11 @@ class Metrics:
         """So many answers are kept now, which take so many bytes."""
         with self._lock:
             self._cache_bytes, self._cache_entries = size_bytes, entries
+
+    def drift(self, drifts: Mapping[tuple[str, str], Drift]) -> None:
+        """How far versions have drifted, by kind and version: all that are watched, and no others any more."""
+        with self._lock:
+            self._drifts = drifts
 
     def serve(self, kind: str, parts: Mapping[str, str], canary_share: float) -> None:
         """From now on these versions of ``kind`` serve.
@@ -237,7 +245,7 @@ class Metrics:
         """Everything that was counted, as Prometheus reads it (text format 0.0.4)."""
         with self._lock:
             lines = [*self._render_models(), *self._render_cache(), *self._render_versions()]
-            lines += [*self._render_audit(), *self._render_http()]
+            lines += [*self._render_drifts(), *self._render_audit(), *self._render_http()]
         lines += _family("service_worker_info", "gauge", "The process that these numbers are of.")
         lines.append(_sample("service_worker_info", {"pid": str(os.getpid())}, 1))
         lines += _family("service_provider_info", "gauge", "ONNX Runtime's provider that models are loaded on.")
@@ -315,6 +323,21 @@ class Metrics:
         yield from _family(name, "counter", "Records of the log of predictions, by what became of them.")
         for outcome, count in sorted(self._audited.items()):
             yield _sample(name, {"outcome": outcome}, count)
+
+    def _render_drifts(self) -> Iterable[str]:
+        drifts = [
+            ({"model": kind, "version": version}, found) for (kind, version), found in sorted(self._drifts.items())
+        ]
+        name = "model_drift_rows"
+        yield from _family(name, "gauge", "The last rows that are compared with what the version has seen in training.")
+        for labels, found in drifts:
+            yield _sample(name, labels, found.rows)
+        name = "model_drift_psi"
+        yield from _family(name, "gauge", "The population stability index of those rows to it, by feature.")
+        for labels, found in drifts:
+            for source, indices in (("input", found.inputs), ("prediction", found.predictions)):
+                for feature, index in indices.items():
+                    yield _sample(name, {**labels, "source": source, "feature": feature}, index)
 
     def _render_http(self) -> Iterable[str]:
         name = "http_requests_total"

@@ -46,6 +46,8 @@ class Operations:
         for model in self._catalogue:
             manifest = model.manifest
             self._metrics.pending(manifest.kind, str(manifest.version), model.batcher.pending_rows)
+        watches = {(model.manifest.kind, str(model.manifest.version)): model.drift for model in self._catalogue}
+        self._metrics.drift({key: watch.measure() for key, watch in watches.items() if watch is not None})
         return Answer(200, _PROMETHEUS, self._metrics.render())
 
     async def get_description(self, _: Exchange) -> Answer:

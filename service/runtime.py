@@ -19,6 +19,7 @@ from models.manifest import Manifest, load_golden
 from service.batching import Batcher, BatchRun
 from service.bodies import Body
 from service.config import Settings
+from service.drift import watch_drift
 from service.errors import DeadlineError
 from service.exchange import JSON, Answer
 from service.explanations import Explainer
@@ -81,6 +82,7 @@ class Model:
         self._metrics = metrics
         self._preparers = preparers
         self._version = str(manifest.version)
+        self.drift = watch_drift(manifest, settings)
         self._assets = self.kind.load(folder, manifest)
         session = self._session = Session(
             folder,
@@ -149,7 +151,10 @@ class Model:
         """The predictions for everything in a request, as JSON."""
         self.batcher.check(deadline)  # to read a picture takes longer than to refuse it
         content, items = await self._prepare(body, query, deadline)
-        outputs = await self.batcher.submit([item.row for item in items], deadline)
+        rows = [item.row for item in items]
+        outputs = await self.batcher.submit(rows, deadline)
+        if self.drift is not None:
+            self.drift.observe(rows, outputs)
         began = time.perf_counter()
         manifest, assets, postprocess = self.manifest, self._assets, self.kind.postprocess
         predictions = [postprocess(row, item.facts, query, assets) for row, item in zip(outputs, items, strict=True)]

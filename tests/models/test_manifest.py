@@ -85,6 +85,61 @@ def test_a_field_that_cannot_be_is_refused_by_name(folder: Path, field: str, val
     assert expectation in message
 
 
+STATISTICS: dict[str, Any] = {
+    "input_rows": 10,
+    "inputs": [
+        {"type": "numeric", "name": "brightness", "edges": [100.0], "shares": [0.5, 0.5]},
+        {"type": "numeric", "name": "contrast", "edges": [], "shares": [1.0]},
+    ],
+    "prediction_rows": 5,
+    "predictions": [
+        {"type": "categorical", "name": "label", "categories": ["red", "blue"], "shares": [0.4, 0.4], "other": 0.2},
+        {"type": "numeric", "name": "confidence", "edges": [0.5], "shares": [0.2, 0.8]},
+    ],
+}
+
+
+def test_a_manifest_may_say_what_the_version_has_seen(folder: Path) -> None:
+    assert load_manifest(folder).statistics is None
+    rewrite(folder / "manifest.json", setting("statistics", STATISTICS))
+    statistics = load_manifest(folder).statistics
+    assert statistics is not None
+    assert [each.name for each in (*statistics.inputs, *statistics.predictions)] == [
+        *("brightness", "contrast", "label", "confidence")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expectation"),
+    [
+        (
+            "statistics.inputs",
+            STATISTICS["inputs"][:1],
+            "expected [('brightness', 'numeric'), ('contrast', ",
+        ),
+        ("statistics.inputs", STATISTICS["inputs"][::-1], "statistics: inputs: [('contrast', 'numeric')"),
+        (
+            "statistics.predictions.1.name",
+            "probability",
+            "expected [('label', 'categorical'), ('confidence', ",
+        ),
+        ("statistics.inputs.0.shares", [0.5, 0.6], "'brightness' and the rest add up to 1.1, expected 1"),
+        ("statistics.inputs.0.type", "ordinal", "does not match any of the expected tags"),
+        ("statistics.input_rows", 0, "greater than or equal to 1"),
+        ("labels", [], "statistics: the first output is probabilities float32['batch', 3], expected probabilities of"),
+        ("labels", ["red"], "expected probabilities of the labels"),
+    ],
+)
+def test_statistics_of_other_features_than_the_version_has_are_refused(
+    folder: Path, field: str, value: object, expectation: str
+) -> None:
+    rewrite(folder / "manifest.json", setting("statistics", STATISTICS))
+    rewrite(folder / "manifest.json", setting(field, value))
+    with pytest.raises(ManifestError) as refusal:
+        load_manifest(folder)
+    assert expectation in str(refusal.value)
+
+
 def test_a_missing_field_is_named(folder: Path) -> None:
     rewrite(folder / "manifest.json", lambda content: content.pop("metrics"))
     with pytest.raises(ManifestError, match=r"manifest\.json: metrics: Field required"):

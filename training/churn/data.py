@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,7 +12,10 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from torch import Tensor
 
 from models.columns import MISSING, Column
-from training.table import Table
+from training.table import Table, load_table, split_names
+
+if TYPE_CHECKING:
+    from training.churn.train import Config
 
 Rows = NDArray[np.int64]
 
@@ -61,6 +66,23 @@ class Vocabulary:
         for column, places in enumerate(self.places):
             codes[:, column] = [places.get(word, places[None]) for word in texts[:, column]]
         return codes
+
+
+def load_data(config: "Config", cache: Path) -> Table:
+    """The table that ``config`` names.
+
+    Raises:
+        TrainingError: what :func:`~training.table.load_table` says.
+    """
+    return load_table(
+        config.data,
+        cache,
+        config.target,
+        categorical=split_names(config.categorical),
+        drop=split_names(config.drop),
+        max_rows=config.max_rows,
+        seed=config.seed,
+    )
 
 
 def build_vocabulary(columns: Sequence[Column]) -> Vocabulary:

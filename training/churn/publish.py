@@ -21,6 +21,7 @@ from training.churn.graph import check_raw_parity, export_served
 from training.churn.importance import measure_effects, measure_importances
 from training.churn.model import ChurnNetwork, ServedNetwork
 from training.churn.report import DECIMALS, Report
+from training.churn.statistics import measure
 from training.export import publish, tensor_specs
 from training.provenance import describe_provenance
 from training.table import Table
@@ -89,6 +90,7 @@ def publish_version(
                 metrics=metrics,
                 provenance=describe_provenance(config, _describe_data(table), LIBRARIES, seconds),
             )
+            manifest = manifest.model_copy(update={"statistics": measure(folder, manifest, table)})
             write_card(folder, CardFacts(manifest=manifest, report=report, config=config, effects=effects))
             return manifest
 

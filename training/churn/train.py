@@ -28,7 +28,7 @@ from torch.optim import Optimizer
 from models.manifest import Manifest
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.churn.baselines import BASELINES, predict_baselines
-from training.churn.data import Fold, Inputs, build_inputs, build_vocabulary, hold_out, split_folds
+from training.churn.data import Fold, Inputs, build_inputs, build_vocabulary, hold_out, load_data, split_folds
 from training.churn.model import ChurnNetwork, RowEncoder
 from training.churn.publish import publish_version
 from training.churn.report import describe_report, make_report
@@ -36,7 +36,7 @@ from training.churn.tune import STORAGE_FILE, search_settings
 from training.command import Places, setting
 from training.errors import DivergenceError, SettingError
 from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor, scale_learning_rates
-from training.table import Table, describe_table, load_table, split_names
+from training.table import Table, describe_table
 
 NETWORK = "network"
 MIN_STEPS = 20
@@ -116,15 +116,7 @@ def run(config: Config, places: Places, *, resume: bool) -> Manifest | None:
     """
     accelerator = Accelerator()
     console = Console(quiet=not accelerator.is_main_process, soft_wrap=True, highlight=False)
-    table = load_table(
-        config.data,
-        places.cache,
-        config.target,
-        categorical=split_names(config.categorical),
-        drop=split_names(config.drop),
-        max_rows=config.max_rows,
-        seed=config.seed,
-    )
+    table = load_data(config, places.cache)
     console.print(describe_table(table), markup=False)
     check_folds(config, table)
     folds = list(split_folds(table.targets, config.folds, config.repeats, config.seed))

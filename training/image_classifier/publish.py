@@ -19,6 +19,7 @@ from training.export import MIN_PARITY_SAMPLES, check_parity, export_graph, publ
 from training.image_classifier.card import CardFacts, write_card
 from training.image_classifier.golden import golden_examples
 from training.image_classifier.predict import ServedNetwork, predict
+from training.image_classifier.statistics import measure
 from training.images import ImageData, Images, to_tensor
 from training.metrics import classification_metrics, fit_temperature
 from training.provenance import describe_provenance
@@ -98,6 +99,7 @@ def publish_version(
                 metrics=metrics,
                 provenance=describe_provenance(config, _describe_data(data), LIBRARIES, history[-1]["seconds"]),
             )
+            manifest = manifest.model_copy(update={"statistics": measure(folder, manifest, data)})
             facts = CardFacts(
                 manifest=manifest,
                 history=history,

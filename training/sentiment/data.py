@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from sklearn.model_selection import train_test_split
 
 from training.errors import DataError
 from training.records import read_records
+
+if TYPE_CHECKING:
+    from training.sentiment.train import Config
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,23 @@ class TextData:
     test: Split
     unlabelled: tuple[str, ...]
     sha256: str
+
+
+def load_data(config: "Config", cache: Path) -> TextData:
+    """The texts that ``config`` names.
+
+    Raises:
+        DataError: what :func:`load_texts` says.
+    """
+    return load_texts(
+        config.data,
+        cache,
+        text_column=config.text_column,
+        label_column=config.label_column,
+        max_texts=config.max_texts,
+        validation_fraction=config.validation_fraction,
+        seed=config.seed,
+    )
 
 
 def load_texts(

@@ -27,6 +27,7 @@ from training.sentiment.model import SentimentNetwork
 from training.sentiment.ngrams import NgramClassifier, fit_ngrams
 from training.sentiment.predict import ServedNetwork, predict
 from training.sentiment.shards import Shards
+from training.statistics import measure_statistics
 
 if TYPE_CHECKING:
     from training.sentiment.train import Config, State, Texts
@@ -92,6 +93,8 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
                 metrics=metrics,
                 provenance=describe_provenance(config, _describe_data(data), LIBRARIES, seconds),
             )
+            read = ((texts.take_ends(ids),) for ids in texts.train)
+            manifest = manifest.model_copy(update={"statistics": measure_statistics(manifest, read, probabilities)})
             facts = CardFacts(
                 manifest=manifest,
                 history=state.history,

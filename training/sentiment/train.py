@@ -31,7 +31,7 @@ from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learnin
 from training.progress import Progress
 from training.sentiment.adversarial import perturb_by_label, virtual_adversarial_loss
 from training.sentiment.batches import draw_batches, pad
-from training.sentiment.data import TextData, load_texts
+from training.sentiment.data import TextData, load_data
 from training.sentiment.leans import count_tokens
 from training.sentiment.model import ARCHITECTURES, POOLINGS, Reader, SentimentNetwork
 from training.sentiment.predict import predict
@@ -182,15 +182,7 @@ def load_and_tokenize(config: Config, cache: Path) -> Texts:
         DataError: the data cannot be used.
         SettingError: no n-gram has a bucket.
     """
-    data = load_texts(
-        config.data,
-        cache,
-        text_column=config.text_column,
-        label_column=config.label_column,
-        max_texts=config.max_texts,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-    )
+    data = load_data(config, cache)
     tokenizer = train_tokenizer((*data.train.texts, *data.unlabelled), config.vocabulary_size)
     if config.ngrams and config.ngram_buckets <= tokenizer.get_vocab_size():
         raise SettingError(

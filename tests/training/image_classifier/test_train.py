@@ -20,6 +20,7 @@ from training.command import Places, build_config
 from training.errors import DivergenceError, SettingError
 from training.image_classifier.train import RECIPES, Config, State, out_of_patience, run, start, train
 from training.images import load_images
+from training.statistics import remeasure
 
 ROOT = Path(__file__).parents[3]
 
@@ -87,6 +88,10 @@ def test_a_training_adds_a_version_that_is_right_about_the_colours(
     assert probabilities.argmax(axis=1).tolist() == [list(COLOURS).index("red")] * 3
     assert np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
     assert load_golden(version).examples
+    statistics = manifest.statistics
+    assert statistics is not None
+    assert (statistics.input_rows, statistics.prediction_rows) == (manifest.provenance.data.train_examples, 24)
+    assert remeasure(version, None, places.cache) == manifest
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(folder: Path, tmp_path: Path) -> None:

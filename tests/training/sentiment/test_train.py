@@ -16,6 +16,7 @@ from training.command import Places, build_config
 from training.errors import DivergenceError, SettingError
 from training.sentiment.graph import run_graph
 from training.sentiment.train import RECIPES, Config, State, load_and_tokenize, restore, run, save, start, train
+from training.statistics import remeasure
 
 SMALL = {
     "vocabulary_size": 300,
@@ -87,6 +88,11 @@ def test_a_file_of_three_classes_becomes_a_version_that_tells_them_apart(
     said = run_graph(session, [reading.ids for reading in readings])
     assert said.argmax(1).tolist() == [0, 1]
     assert load_golden(folder).examples
+    statistics = manifest.statistics
+    assert statistics is not None
+    data = manifest.provenance.data
+    assert (statistics.input_rows, statistics.prediction_rows) == (data.train_examples, data.test_examples)
+    assert remeasure(folder, None, places.cache) == manifest
 
 
 @pytest.mark.parametrize("adversarial", ["none", "label", "prediction"])
