@@ -28,8 +28,8 @@ serve: .venv/complete ## Serve models/ at http://HOST:PORT (127.0.0.1:3000) with
 train: .venv-dev/complete ## Train KIND (image_classifier) with the options in ARGS
 	@exec $(DEV)/python -m training $(KIND) $(ARGS)
 
-test: .venv-dev/complete ## Run the tests; ARGS goes to pytest
-	@exec $(DEV)/python -m pytest $(ARGS)
+test: .venv-dev/complete ## Run the tests, two files at a time; ARGS goes to pytest
+	@exec $(DEV)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: .venv-dev/complete ## Check style, format and types
 	$(DEV)/ruff check
@@ -43,7 +43,7 @@ format: .venv-dev/complete ## Format the code and sort its imports
 benchmark: .venv-dev/complete ## Measure the service beside its peers and the floor; ARGS goes to benchmarks.serving
 	@exec $(DEV)/python -m benchmarks.serving $(ARGS)
 
-reliability: .venv-dev/complete ## Prove in half an hour what the service withstands; ARGS goes to benchmarks.reliability
+reliability: .venv-dev/complete ## Prove in most of an hour what the service withstands; ARGS goes to benchmarks.reliability
 	@exec $(DEV)/python -m benchmarks.reliability $(ARGS)
 
 image: ## Build the CPU container image and check that it answers

@@ -1,6 +1,6 @@
 """All proofs of reliability in their long form, one after the other, and one table of their results.
 
-    python -m benchmarks.reliability                               about half an hour on two cores
+    python -m benchmarks.reliability                               most of an hour on two cores
     python -m benchmarks.reliability overload drain                these alone
     python -m benchmarks.reliability endurance --requests 1000000  a million requests
 
@@ -46,6 +46,8 @@ def list_proofs(requests: int, minutes: float) -> Mapping[str, Proof]:
         "drain": Proof(test("drain"), 20),
         "respawn": Proof(test("respawn"), 10),
         "overload": Proof(test("overload"), 5),
+        "malformed": Proof(test("malformed"), 10),
+        "isolation": Proof(test("isolation"), 10),
         "endurance": Proof(asking, minutes + 3),
     }
 

@@ -25,6 +25,7 @@ from schemathesis import GenerationMode
 
 from models.manifest import Manifest, load_golden
 from models.repository import Repository
+from tests.picture_versions import add_image_generator
 from tests.reliability.malformed import WAYS, Attack, write_request
 from tests.reliability.questions import QUESTIONS, Question, measure_difference
 from tests.reliability.server import LONG, Service, format_table, run_service
@@ -112,7 +113,7 @@ class Witness(threading.Thread):
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service of small models of all kinds, with limits that are reached soon."""
     home = tmp_path_factory.mktemp("malformed")
-    for add in (add_version, add_predictor, add_generator, add_sentiment):
+    for add in (add_version, add_predictor, add_generator, add_image_generator, add_sentiment):
         add(home / "models")
     environment = {
         "MODELYARD_MODELS": str(home / "models"),

@@ -221,9 +221,9 @@ def test_a_refused_request_is_the_client_s_fault_and_one_too_late_is_not(ask: As
     refused = ask("POST", "/classify", 422, content=b"junk", headers=IMAGE)[0]
     assert refused.span.status.code == Status.STATUS_CODE_UNSET
     assert refused.attributes["http.response.status_code"] == 422
-    late = ask("POST", "/classify", 503, content=PNG, headers={**IMAGE, "x-request-timeout": "0.000001"})[0]
+    late = ask("POST", "/classify", 504, content=PNG, headers={**IMAGE, "x-request-timeout": "0.000001"})[0]
     assert late.span.status.code == Status.STATUS_CODE_ERROR
-    assert late.attributes["error.type"] == "503"
+    assert late.attributes["error.type"] == "504"
 
 
 def test_a_path_that_is_no_route_gives_no_name(ask: Ask) -> None:
