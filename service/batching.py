@@ -409,5 +409,8 @@ class Batcher(Generic[Row, Result]):
             self._learn_wait(middle, now)
         position = 0
         for waiting, start, count in batch.shares:
-            waiting.settle(start, attempt.results[position : position + count])
+            results = attempt.results[position : position + count]
+            if now > waiting.deadline:
+                results = [DeadlineError("the run that the request was in ended after its deadline")] * count
+            waiting.settle(start, results)
             position += count

@@ -106,13 +106,28 @@ def test_a_client_may_wait_for_less_than_the_deadline(server: str) -> None:
     assert 0.2 <= seconds < 5 * DEADLINE_SECONDS
 
 
-def test_what_cannot_be_done_in_the_time_that_a_client_gives_is_refused_at_once(client: httpx.Client) -> None:
+def test_what_cannot_be_done_in_the_time_that_a_client_gives_is_refused_at_once(
+    client: httpx.Client, server: str
+) -> None:
+    async def ask_while_busy() -> httpx.Response:
+        async with httpx.AsyncClient(base_url=server, timeout=30) as crowd:
+            others = [asyncio.create_task(crowd.post("/classify", content=PNG, headers=HEADERS)) for _ in range(4)]
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+            answer = await crowd.post("/classify", content=PNG, headers={**HEADERS, "x-request-timeout": "0.001"})
+            await asyncio.wait(others)
+            return answer
+
     before = read_metrics(client)[f"nv_inference_exec_count{{{MODEL}}}"]
-    answer = client.post("/classify", content=PNG, headers={**HEADERS, "x-request-timeout": "0.001"})
+    answer = asyncio.run(ask_while_busy())
     assert answer.status_code in (503, 504)
     if answer.status_code == 503:
         assert int(answer.headers["retry-after"]) >= 1
-    assert read_metrics(client)[f"nv_inference_exec_count{{{MODEL}}}"] == before
+    assert read_metrics(client)[f"nv_inference_exec_count{{{MODEL}}}"] == before + 4
+
+
+def test_an_idle_model_runs_what_will_be_too_late_and_says_that_it_was(client: httpx.Client) -> None:
+    answer = client.post("/classify", content=PNG, headers={**HEADERS, "x-request-timeout": "0.001"})
+    check_problem(answer, 504, "deadline|no answer within 0.001 seconds")
 
 
 def test_a_timeout_that_is_none_is_refused(client: httpx.Client) -> None:
