@@ -31,6 +31,7 @@ from service.preflight import run_preflight
 from service.providers import ProviderError
 from service.queries import read_query
 from service.seeds import Interpolation
+from service.siblings import has_siblings
 from service.state import StateError
 from service.trace import wants_traces
 from service.watcher import watch
@@ -71,6 +72,7 @@ class ModelService:
         self.metrics, self.close_metrics = _open_metrics()
         self.audit = open_audit(self.settings, self.metrics)
         self.catalogue = Catalogue(self.settings, self.metrics)
+        self._loaded = asyncio.Event()
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -81,8 +83,14 @@ class ModelService:
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def start(self) -> None:
-        """Load the models while the process already answers that it lives and is not ready; then watch them."""
+        """Load the models, then watch them.
+
+        A process alone answers meanwhile that it lives and is not ready. One of several listens only afterwards: what
+        comes before is for those that can answer it.
+        """
         self._loading = asyncio.create_task(self._load())
+        if has_siblings():
+            await self._loaded.wait()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
@@ -187,6 +195,7 @@ class ModelService:
         # What is loaded stays: the garbage collector need not look through it again and again.
         gc.collect()
         gc.freeze()
+        self._loaded.set()
         await watch(self.catalogue, self.settings.watch_seconds)
 
 

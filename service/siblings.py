@@ -71,10 +71,14 @@ class Siblings:
                 await writer.drain()
 
 
+def has_siblings() -> bool:
+    """Whether this process is one of several workers, as the supervisor says."""
+    return FOLDER in os.environ
+
+
 def find_siblings(number: int, get_metrics: Handler) -> Siblings | None:
-    """The siblings of worker ``number``, where the supervisor said that there are some."""
-    folder = os.environ.get(FOLDER)
-    return None if folder is None else Siblings(Path(folder), number, get_metrics)
+    """The siblings of worker ``number``, where there are some."""
+    return Siblings(Path(os.environ[FOLDER]), number, get_metrics) if has_siblings() else None
 
 
 def merge_metrics(texts: Mapping[int, bytes]) -> bytes:

@@ -78,7 +78,7 @@ class _Once:
         return asked
 
 
-@pytest.mark.parametrize("workers", [1, 2] if LONG else [1])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_worker_is_replaced(home: Path, workers: int, capsys: pytest.CaptureFixture[str]) -> None:
     rows: list[tuple[float, float, int, int, int]] = []
     with run_service(home, make_environment(home, workers)) as service:
@@ -90,7 +90,8 @@ def test_a_killed_worker_is_replaced(home: Path, workers: int, capsys: pytest.Ca
             # Only what the dead worker had, or was about to be given: one request of each client, and its retry.
             assert len(broken) <= 8, broken
             assert not any(outcome.refused for outcome in outcomes)
-            assert {outcome.status for outcome in outcomes} <= {0, 200, 503}
+            # One that loads beside another leaves the requests to it.
+            assert {outcome.status for outcome in outcomes} <= ({0, 200, 503} if workers == 1 else {0, 200})
             loading = sum(outcome.status == 503 for outcome in outcomes)
             rows.append((replaced, answered, len(outcomes), len(broken), loading))
         assert service.text().count("ended with status -9") == KILLS

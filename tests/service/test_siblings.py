@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def test_samples_of_one_name_stand_together_each_with_its_worker() -> None:
 
 def test_any_worker_answers_for_all(serve: Serve, models: Path) -> None:
     with serve(environment={"MODELYARD_MODELS": str(models), "MODELYARD_WORKERS": "2"}) as url:
+        deadline = time.monotonic() + 60
+        while len(re.findall(r"service_worker_info\{", httpx.get(f"{url}/metrics").text)) < 2:
+            assert time.monotonic() < deadline  # ready is who can answer, while the other may still load
+            time.sleep(0.05)
 
         def ask_often() -> None:
             for _ in range(20):  # each on a connection of its own, which either worker may take
