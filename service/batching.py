@@ -180,6 +180,8 @@ class Batcher(Generic[Row, Result]):
         self._executor = executor
         self._observe = observe
         self._margin = Margin()
+        self._full_run_rows = min(forecast.max_rows for forecast in forecasts)
+        self._queued_rows = 0  # in all lanes
         self._runs = 0
         self._running_rows = 0
         self._free_at = 0.0  # when what runs is foretold to have ended
@@ -194,10 +196,12 @@ class Batcher(Generic[Row, Result]):
     def check(self, deadline: float) -> None:
         """Refuse what ``submit`` would refuse whatever its rows are, before anything is done to get them.
 
+        Only where the rows of a run wait already: while there are fewer, there is time for nearly all.
+
         Raises:
             OverloadedError: the queue is full, or what is in it would not be done by ``deadline``.
         """
-        if self.pending_rows:
+        if self._queued_rows >= self._full_run_rows:
             now = time.perf_counter()
             self._refuse_excess(self._queued_rows + 1, self._foretell(now), deadline - now)
 
@@ -228,12 +232,6 @@ class Batcher(Generic[Row, Result]):
                 waiting.future.exception()  # it came too late, and asyncio would complain that nobody looked at it
             raise
 
-    @property
-    def _queued_rows(self) -> int:
-        if self._choose_lane is None:
-            return self._lanes[0].queued_rows
-        return sum(lane.queued_rows for lane in self._lanes)
-
     def _sort(
         self, request: _Waiting[Row, Result], choose_lane: Callable[[Row], int]
     ) -> Sequence[_Waiting[Row, Result]]:
@@ -250,13 +248,13 @@ class Batcher(Generic[Row, Result]):
         """Put a request's rows into their lanes, if there is room and time for them."""
         is_first = not self.pending_rows
         for part in parts:
-            part.lane.queued_rows += len(part.rows)
+            self._count_queued(part.lane, len(part.rows))
         wait = self._foretell(now)
         try:
             self._refuse_excess(self._queued_rows, wait, math.inf if is_first else deadline - now)
         except OverloadedError:
             for part in parts:
-                part.lane.queued_rows -= len(part.rows)
+                self._count_queued(part.lane, -len(part.rows))
             raise
         for part in parts:
             if is_first:
@@ -264,6 +262,10 @@ class Batcher(Generic[Row, Result]):
             part.lane.queue.append(part)
         if len(parts) == 1 and not is_first:
             parts[0].foretold_seconds = wait
+
+    def _count_queued(self, lane: _Lane[Row, Result], rows: int) -> None:
+        lane.queued_rows += rows
+        self._queued_rows += rows
 
     def _foretell(self, now: float) -> float:
         """The seconds until everything that waits or runs is done."""
@@ -288,7 +290,7 @@ class Batcher(Generic[Row, Result]):
         left = len(waiting.rows) - waiting.taken
         if left:
             waiting.lane.queue.remove(waiting)
-            waiting.lane.queued_rows -= left
+            self._count_queued(waiting.lane, -left)
             waiting.taken = len(waiting.rows)
 
     def _start(self) -> None:
@@ -342,7 +344,7 @@ class Batcher(Generic[Row, Result]):
             if waiting.taken == len(waiting.rows):
                 lane.queue.popleft()
         if batch.rows:
-            lane.queued_rows -= len(batch.rows)
+            self._count_queued(lane, -len(batch.rows))
             self._free_at = batch.ends = starts + forecast.seconds(len(batch.rows))
         return batch
 
