@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -62,12 +63,13 @@ class _Layer(nn.Module):
 
 
 class _GraphNetwork(nn.Module):
-    """What :class:`ServedNetwork` computes, in the operators of ONNX."""
+    """What :class:`ServedNetwork` computes, in the operators of ONNX, with embeddings in half precision."""
 
     def __init__(self, served: ServedNetwork) -> None:
         super().__init__()
         self.served = served
         reader = served.network.reader
+        self.embedding = nn.Buffer(reader.embedding.weight.detach().half())
         cells = cast(list[nn.LSTM | nn.GRU], list(reader.directions))
         names = ("forward", "reverse")
         self.directions = [
@@ -82,7 +84,7 @@ class _GraphNetwork(nn.Module):
         present = token_ids != 0
         # A row of nothing but padding is no text, and has an answer that is a number all the same.
         lengths = present.sum(1).clamp_min(1).to(torch.int32)
-        embedded = network.reader.embedding(token_ids).transpose(0, 1)  # (sequence, batch, dimensions)
+        embedded = F.embedding(token_ids, self.embedding).float().transpose(0, 1)  # (sequence, batch, dimensions)
         directions, last = [], []
         for layers in self.directions:
             states = embedded

@@ -119,6 +119,12 @@ class SentimentNetwork(nn.Module):
         self.mean.copy_(pooled.mean(0))
         self.deviation.copy_(pooled.std(0).clamp_min(1e-3))
 
+    @torch.no_grad()
+    def round_embeddings(self) -> None:
+        """Round embeddings to half precision: a graph keeps them so, as they are most of what it would weigh."""
+        weight = self.reader.embedding.weight
+        weight.copy_(weight.half())
+
     def pool_texts(self, token_ids: Tensor) -> Tensor:
         """The pooled values of texts, (batch, sequence) padded behind with 0 -> (batch, pooled features)."""
         return self.pool(*self._read_all(self.reader.embedding(token_ids), (token_ids != 0).sum(1)))

@@ -22,7 +22,7 @@ class ServedNetwork(nn.Module):
     """Token ids to calibrated probabilities, and to the logits that they come from.
 
     Args:
-        network: token ids to logits.
+        network: token ids to logits, with embeddings that half precision holds.
         network_weight: by which these are multiplied.
         ngrams: what has its say beside the network, if there is any.
         ngrams_weight: by which its logits are multiplied.

@@ -51,6 +51,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
         ModelError: the version cannot be added.
     """
     network, data = state.served.cpu().eval(), texts.data
+    network.round_embeddings()
     served = stack(network, fit_ngrams_of(config, texts), texts)
     reader = TextReader(texts.tokenizer, texts.preprocessing)
     readings = reader.read_all(data.test.texts)

@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto
 
 from models.text import TokenIds
 from training.errors import ExportError
@@ -26,6 +27,7 @@ def served(
     with torch.no_grad():
         network.classifier.weight.normal_()  # so that differences show
         network.set_scale(torch.randn(50, network.classifier.in_features))
+    network.round_embeddings()
     if not ngrams:
         return ServedNetwork(network, 0.7).eval()
     weight = torch.randn(600, 3) / 10
@@ -73,6 +75,7 @@ def test_the_graph_is_one_file_of_plain_operators_with_the_lengths_at_the_recurr
         assert {*node.input[1:4]} <= weights
         assert node.input[4] not in weights
         assert node.input[4] != ""
+    assert next(tensor for tensor in graph.initializer if tensor.dims == [300, 16]).data_type == TensorProto.FLOAT16
     inputs, outputs = tensor_specs(path)
     assert [(spec.name, spec.dtype, spec.shape) for spec in inputs] == [("token_ids", "int32", ("batch", "sequence"))]
     assert [(spec.name, spec.dtype, spec.shape) for spec in outputs] == [
