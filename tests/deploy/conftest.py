@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.conftest import Serve
 from tests.deploy.promql import Sample, read_samples
+from tests.service.test_drift import see_texts
 from tests.table_versions import CUSTOMER, add_generator, add_predictor
 from tests.text_versions import TEXTS, add_sentiment
 from tests.versions import add_version, encode, plain_picture
@@ -43,15 +44,16 @@ def fail_on_white(model: onnx.ModelProto) -> None:
 
 @pytest.fixture(scope="package")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every kind, two versions of some, and one version that is damaged."""
+    """Every kind, two versions of some, one that says what it has seen, and one that is damaged."""
     root = tmp_path_factory.mktemp("models")
     add_version(root, change_graph=fail_on_white)
     add_version(root)
     for _ in range(2):
         add_predictor(root)
     add_generator(root)
+    statistics = see_texts(add_sentiment(tmp_path_factory.mktemp("scratch")))
     for _ in range(2):
-        manifest = add_sentiment(root)
+        manifest = add_sentiment(root, statistics=statistics)
     (root / manifest.kind / str(manifest.version) / "model.onnx").write_bytes(b"damaged")
     return root
 
@@ -62,6 +64,7 @@ def samples(serve: Serve, models: Path) -> list[Sample]:
     environment = {
         "MODELYARD_MODELS": str(models),
         "MODELYARD_WORKERS": "2",
+        "MODELYARD_DRIFT_SHARE": "1",
         "MODELYARD_AUDIT_LOG": str(models.parent / "audit.jsonl"),
         "MODELYARD_PIN": '{"image_classifier": 1, "churn": 1}',
         "MODELYARD_SHADOW": '{"image_classifier": 2}',
@@ -86,7 +89,8 @@ def ask_for_everything(url: str) -> None:
         ("/classify", {"content": b"junk", "headers": IMAGE}, {422}),
         ("/classify", {"content": PNG, "headers": {**IMAGE, "x-request-timeout": "0.000001"}}, {503, 504}),
         ("/predict-churn", {"json": {"customers": [CUSTOMER]}}, {200}),
-        ("/analyze-sentiment", {"json": {"texts": [TEXTS[0]]}}, {200}),
+        # Twenty times as many are enough to tell of drift for one of two workers at least.
+        ("/analyze-sentiment", {"json": {"texts": [TEXTS[0]] * 64}}, {200}),
         ("/generate-profiles", {"json": {"count": 3, "seed": 1}}, {200}),
         ("/v2/models/image_classifier/infer", {"json": {"inputs": [tensor]}}, {200}),
         ("/nothing", {"json": {}}, {404}),

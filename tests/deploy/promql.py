@@ -24,6 +24,7 @@ from promql_parser import (
 TARGET_LABELS: Final = frozenset(("job", "instance"))
 OWN_METRICS: Final = frozenset(("up",))
 
+_CHOICES: Final = frozenset(("topk", "bottomk"))
 _SAMPLE: Final = re.compile(r"(\w+)(?:\{(.*)\})? \S+")
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -109,8 +110,8 @@ def _list_labels(node: Expr, samples: Sequence[Sample]) -> set[str]:
         labels = set().union(*(_list_labels(argument, samples) for argument in node.args))
         return labels - {"le"} if node.func.name == "histogram_quantile" else labels
     if isinstance(node, AggregateExpr):
-        if node.modifier is None:
-            return set()
+        if node.modifier is None:  # a choice among samples leaves them as they are
+            return _list_labels(node.expr, samples) if str(node.op) in _CHOICES else set()
         assert node.modifier.type == AggModifierType.By, "expected by and not without"
         return set(node.modifier.labels)
     if isinstance(node, BinaryExpr):

@@ -16,7 +16,7 @@ NAMES = [rule["alert"] for rule in RULES]
 EXPECTED = [
     *("ModelyardDown", "ModelyardNoReadyModel", "ModelyardVersionRefused", "ModelyardFaults", "ModelyardModelFails"),
     *("ModelyardOverCapacity", "ModelyardSlow", "ModelyardWorkerRestarts", "ModelyardFewFilesLeft"),
-    "ModelyardAuditLost",
+    *("ModelyardDrift", "ModelyardAuditLost"),
 ]
 
 

@@ -51,6 +51,7 @@ def test_what_is_not_there_is_found_out(expression: str, fault: str) -> None:
         ("answers", {"job", "instance", "kind", "status"}),
         ("sum by (kind) (rate(answers[5m])) > 0", {"kind"}),
         ("histogram_quantile(0.9, sum by (kind, le) (rate(answers_bucket[5m])))", {"kind"}),
+        ("topk(3, max by (kind, status) (answers))", {"kind", "status"}),
         ("time() - age", {"job", "instance"}),
         ("(sum(answers) or vector(0)) / sum(answers)", set()),
     ],
