@@ -23,7 +23,14 @@ from training.churn.pictures import (
     draw_threshold,
 )
 from training.churn.report import Report
-from training.sections import count, describe_duration, describe_making, make_table
+from training.sections import (
+    count,
+    describe_making,
+    list_settings,
+    make_details,
+    make_table,
+    make_title,
+)
 
 if TYPE_CHECKING:
     from training.churn.train import Config
@@ -107,16 +114,13 @@ def _details(facts: CardFacts) -> str:
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
         ("Input", f"a customer's {len(columns.columns)} columns as they are: numbers, words, and nothing"),
         ("Output", f"the calibrated probability that `{columns.target.name}` is `{columns.target.categories[1]}`"),
-        ("Made", f"{manifest.created:%Y-%m-%d}, in {describe_duration(manifest.provenance.training_seconds)}"),
-        ("On", manifest.provenance.hardware),
     )
-    title = f"# {manifest.kind}, version {manifest.version}\n\n{manifest.description}"
     use = (
         "For choosing whom to ask, call or offer something before they leave, and for knowing what a customer's "
         "probability rests on. It is not made for decisions that a customer cannot object to, and says nothing about "
         "what would happen if something about a customer were changed."
     )
-    return f"{title}\n\n{make_table(('', ''), rows)}\n\n{use}"
+    return f"{make_title(manifest)}\n\n{make_details(manifest, rows)}\n\n{use}"
 
 
 def _prepare(facts: CardFacts) -> str:
@@ -147,10 +151,9 @@ def _build(facts: CardFacts) -> str:
 
 
 def _train(facts: CardFacts) -> str:
-    settings = "\n".join(f"{name} = {value}" for name, value in facts.manifest.provenance.settings.items())
     return (
         "## 3. Train\n\nThe version was trained on all rows, as the networks that were evaluated were on theirs. No "
-        f"rows were repeated or made up to even out the target. The settings:\n\n```ini\n{settings}\n```"
+        f"rows were repeated or made up to even out the target. The settings:\n\n{list_settings(facts.manifest)}"
     )
 
 
