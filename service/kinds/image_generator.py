@@ -11,12 +11,12 @@ from pydantic import BaseModel, Field, StrictFloat, StrictStr
 from models.errors import ManifestError
 from models.image import ImagePreprocessing
 from models.manifest import Manifest
+from models.noise import draw_normal, draw_uniform
 from service.bodies import Body, read_json
 from service.config import Settings
 from service.encoders import Encoder
 from service.errors import UnprocessableError
 from service.items import Item
-from service.noise import draw_normal, draw_uniform
 from service.pictures import GridEncoder, PicturesEncoder, make_mark
 from service.queries import Query as CommonQuery
 from service.seeds import MAX_SEED, Draw, Seed, settle, walk

@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field, JsonValue, StrictBool, StrictInt, StrictS
 
 from models.columns import TablePreprocessing, ValueProblem, read_value
 from models.manifest import Manifest
+from models.noise import draw_normal, draw_uniform
 from service.bodies import Body, read_json
 from service.config import Settings
 from service.encoders import CsvEncoder, Encoder, JsonEncoder
 from service.errors import UnprocessableError
 from service.items import Item
-from service.noise import draw_normal, draw_uniform
 from service.queries import Query as CommonQuery
 from service.seeds import Draw, settle, walk
 from service.session import Row

@@ -16,8 +16,9 @@ from models.manifest import CARD_FILE, Manifest
 from training.image_generator.comparison import REFERENCE, compare
 from training.image_generator.evaluate import Measurements
 from training.image_generator.pictures import draw_learning_curves, draw_rows
-from training.image_generator.sampling import Sampler, draw_noise, interpolate
+from training.image_generator.sampling import Sampler
 from training.images import ImageData
+from training.noise import draw_noise, interpolate
 from training.sections import (
     count,
     describe_data,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.manifest import Golden, GoldenExample, GoldenRequest
-from training.image_generator.sampling import Sampler, draw_noise
+from training.image_generator.sampling import Sampler
+from training.noise import draw_noise
 
 # Of pixels from 0 to 1: two and a half of 255 levels, which is what providers differ by.
 TOLERANCE = 0.01

@@ -23,9 +23,10 @@ from training.image_generator.comparison import load_results
 from training.image_generator.evaluate import measure
 from training.image_generator.golden import golden_examples
 from training.image_generator.judge import Judge
-from training.image_generator.sampling import Sampler, draw_noise
+from training.image_generator.sampling import Sampler
 from training.image_generator.served import ServedGenerator
 from training.images import ImageData
+from training.noise import draw_noise
 from training.provenance import describe_provenance, describe_source
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import numpy as np
 
 from models.columns import TablePreprocessing
 from models.manifest import CARD_FILE, Manifest
+from training.noise import draw_noise, interpolate
 from training.profile_generator.data import ProfileData
 from training.profile_generator.evaluate import Measurements, measure_associations
 from training.profile_generator.pictures import (
@@ -22,7 +23,7 @@ from training.profile_generator.pictures import (
     draw_learning_curves,
     draw_marginals,
 )
-from training.profile_generator.sampling import Sampler, draw_noise, interpolate, write_profiles
+from training.profile_generator.sampling import Sampler, write_profiles
 from training.sections import (
     describe_data,
     describe_making,

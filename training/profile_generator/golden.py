@@ -8,7 +8,8 @@ import numpy as np
 
 from models.columns import TablePreprocessing
 from models.manifest import Golden, GoldenExample, GoldenRequest
-from training.profile_generator.sampling import Sampler, draw_noise, draw_targets, write_profiles
+from training.noise import draw_noise
+from training.profile_generator.sampling import Sampler, draw_targets, write_profiles
 
 # Profiles are rounded to the columns' decimals by the graph, in double precision: there is nothing left to differ.
 TOLERANCE = 1e-6
