@@ -21,8 +21,8 @@ from service.metrics import Metrics
 from service.queries import Query
 from service.response_cache import ENTRY_BYTES, ResponseCache
 from tests.conftest import Serve
+from tests.service.clients import read_metrics
 from tests.service.test_classify import PNG
-from tests.service.test_front import read_metrics
 from tests.table_versions import CUSTOMER, add_generator, add_predictor
 from tests.versions import LABELS, add_version, encode, plain_picture, slow_down
 
