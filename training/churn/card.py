@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.columns import Column, TablePreprocessing, write_number
-from models.manifest import CARD_FILE, Decision, Manifest
+from models.manifest import CARD_FILE, Decision, Manifest, find_preprocessing
 from training.churn.evaluate import measure_calibration
 from training.churn.importance import Effect
 from training.churn.pictures import (
@@ -97,11 +97,6 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     (folder / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def _columns(manifest: Manifest) -> TablePreprocessing:
-    assert isinstance(manifest.preprocessing, TablePreprocessing)  # noqa: S101  # of this kind
-    return manifest.preprocessing
-
-
 def _decision(manifest: Manifest) -> Decision:
     assert manifest.decision is not None  # noqa: S101  # of this kind
     return manifest.decision
@@ -109,7 +104,7 @@ def _decision(manifest: Manifest) -> Decision:
 
 def _details(facts: CardFacts) -> str:
     manifest = facts.manifest
-    columns = _columns(manifest)
+    columns = find_preprocessing(manifest, TablePreprocessing)
     rows = (
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
         ("Input", f"a customer's {len(columns.columns)} columns as they are: numbers, words, and nothing"),
@@ -125,7 +120,7 @@ def _details(facts: CardFacts) -> str:
 
 def _prepare(facts: CardFacts) -> str:
     manifest = facts.manifest
-    columns, data = _columns(manifest), manifest.provenance.data
+    columns, data = find_preprocessing(manifest, TablePreprocessing), manifest.provenance.data
     yes, share = columns.target.categories[1], columns.target_shares[1]
     rows = [(f"`{column.name}`", column.type, _content(column)) for column in columns.columns]
     text = (

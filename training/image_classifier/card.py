@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.image import ImagePreprocessing
-from models.manifest import CARD_FILE, Manifest
+from models.manifest import CARD_FILE, Manifest, find_preprocessing
 from training.diagrams import draw_confusion_matrix, draw_reliability
 from training.image_classifier.pictures import draw_features, draw_learning_curves, draw_predictions
 from training.images import Split
@@ -79,13 +79,8 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     (folder / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def _pixels(manifest: Manifest) -> ImagePreprocessing:
-    assert isinstance(manifest.preprocessing, ImagePreprocessing)  # noqa: S101  # of this kind
-    return manifest.preprocessing
-
-
 def _details(manifest: Manifest) -> str:
-    pixels = _pixels(manifest)
+    pixels = find_preprocessing(manifest, ImagePreprocessing)
     colours = "RGB" if pixels.channels == 3 else "grey"
     fit = "cut to its largest centred part of that shape" if pixels.fit == "crop" else "stretched to that shape"
     labels = enumerate_names(manifest.labels, LABELS_SHOWN)
@@ -158,7 +153,7 @@ def _confusions(manifest: Manifest) -> str:
 def _limits(manifest: Manifest) -> str:
     metrics: Mapping[str, Any] = manifest.metrics
     worst = min(metrics["per_class"].items(), key=lambda item: item[1]["recall"])
-    pixels = _pixels(manifest)
+    pixels = find_preprocessing(manifest, ImagePreprocessing)
     return (
         "## Limits\n\n"
         f"- It has no answer for a picture of none of its classes: the probabilities of the {len(manifest.labels)} "

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from models.image import ImagePreprocessing
-from models.manifest import CARD_FILE, Manifest
+from models.manifest import CARD_FILE, Manifest, find_preprocessing
 from training.image_generator.comparison import REFERENCE, compare
 from training.image_generator.evaluate import Measurements
 from training.image_generator.pictures import draw_learning_curves, draw_rows
@@ -139,13 +139,8 @@ def _draw_neighbours(path: Path, facts: CardFacts) -> None:
         draw_rows(path, np.concatenate(images), shown, [(0, "generated, its nearest training image, and so on")])
 
 
-def _pixels(manifest: Manifest) -> ImagePreprocessing:
-    assert isinstance(manifest.preprocessing, ImagePreprocessing)  # noqa: S101  # of this kind
-    return manifest.preprocessing
-
-
 def _details(manifest: Manifest) -> str:
-    pixels = _pixels(manifest)
+    pixels = find_preprocessing(manifest, ImagePreprocessing)
     colours = "RGB" if pixels.channels == 3 else "grey"
     latents = manifest.inputs[0].shape[1]
     labels = enumerate_names(manifest.labels, LABELS_SHOWN)
@@ -263,7 +258,7 @@ def _memorisation(manifest: Manifest) -> str:
 
 def _limits(manifest: Manifest) -> str:
     metrics: Mapping[str, Any] = manifest.metrics
-    pixels = _pixels(manifest)
+    pixels = find_preprocessing(manifest, ImagePreprocessing)
     lines = [
         f"- An image has {pixels.width} x {pixels.height} pixels and shows one thing, as the training images do.",
         "- The judge is a classifier with mistakes of its own: what fools it counts as recognised.",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.columns import TablePreprocessing
-from models.manifest import CARD_FILE, Manifest
+from models.manifest import CARD_FILE, Manifest, find_preprocessing
 from training.noise import draw_noise, interpolate
 from training.profile_generator.data import ProfileData
 from training.profile_generator.evaluate import Measurements, measure_associations
@@ -105,13 +105,8 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     (folder / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def _columns(manifest: Manifest) -> TablePreprocessing:
-    assert isinstance(manifest.preprocessing, TablePreprocessing)  # noqa: S101  # of this kind
-    return manifest.preprocessing
-
-
 def _details(manifest: Manifest) -> str:
-    facts = _columns(manifest)
+    facts = find_preprocessing(manifest, TablePreprocessing)
     noise = manifest.inputs[0].shape[1]
     names = enumerate_names([column.name for column in facts.columns], NAMES_SHOWN)
     rows = (
@@ -206,7 +201,7 @@ def _latent_space(facts: CardFacts) -> str:
     start, end = (draw_noise(seed, 1, facts.sampler.noise)[0] for seed in (FROM_SEED, TO_SEED))
     targets = np.zeros(STEPS, np.int64)
     numbers, texts = facts.sampler.run(interpolate(start, end, STEPS), targets)
-    columns = _columns(facts.manifest)
+    columns = find_preprocessing(facts.manifest, TablePreprocessing)
     profiles: list[Any] = write_profiles(columns, numbers, texts, targets)
     names = [column.name for column in columns.columns]
     changes = {name: sum(a[name] != b[name] for a, b in pairwise(profiles)) for name in names}

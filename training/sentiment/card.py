@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import CARD_FILE, Manifest
+from models.manifest import CARD_FILE, Manifest, find_preprocessing
 from models.text import TextPreprocessing
 from training.diagrams import draw_confusion_matrix, draw_reliability
 from training.metrics import measure_reliability
@@ -92,7 +92,7 @@ class CardFacts:
     @property
     def limit(self) -> int:
         """The tokens of the longest text that is read whole."""
-        return _reading(self.manifest).max_tokens - AROUND
+        return find_preprocessing(self.manifest, TextPreprocessing).max_tokens - AROUND
 
 
 def write_card(folder: Path, facts: CardFacts) -> None:
@@ -125,13 +125,8 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     (folder / CARD_FILE).write_text("\n\n".join(filter(None, sections)) + "\n", encoding="utf-8")
 
 
-def _reading(manifest: Manifest) -> TextPreprocessing:
-    assert isinstance(manifest.preprocessing, TextPreprocessing)  # noqa: S101  # of this kind
-    return manifest.preprocessing
-
-
 def _details(facts: CardFacts) -> str:
-    manifest, reading = facts.manifest, _reading(facts.manifest)
+    manifest, reading = facts.manifest, find_preprocessing(facts.manifest, TextPreprocessing)
     architecture = ARCHITECTURES[manifest.architecture]
     directions = "forwards and backwards" if architecture.directions == 2 else "forwards"
     pooling = str(manifest.provenance.settings["pooling"])
