@@ -96,7 +96,7 @@ def read_json(model: type[AnyModel], content: bytes) -> AnyModel:
 def read_quickly(model: type[AnyModel], content: bytes, load: Callable[[bytes], object] = orjson.loads) -> AnyModel:
     """As :func:`read_json`, by ``load``.
 
-    By orjson it takes half the time, and refuses NaN and Infinity, which are no JSON.
+    By orjson rows of any members take half the time, and NaN and Infinity, which are no JSON, are refused.
 
     Raises:
         BadBodyError: it is not JSON.
