@@ -6,6 +6,7 @@ manifest carries the sha256 of each, so that a version is either exactly what tr
 refused. All errors are :class:`~models.errors.ModelError` and name file, field, value, expectation.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -161,6 +162,12 @@ class GoldenRequest(Frozen):
     content_type: Text
     query: Mapping[str, str] = {}
     body: str
+
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """The request whose body is ``document`` in JSON."""
+        body = base64.b64encode(json.dumps(document).encode()).decode("ascii")
+        return cls(content_type="application/json", body=body)
 
 
 class GoldenExample(Frozen):

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from models.image import ImagePreprocessing
-from models.manifest import Golden, GoldenExample, Manifest
+from models.manifest import Golden, GoldenExample, GoldenRequest, Manifest
 from models.repository import Repository
-from tests.versions import build_model, json_request, make_manifest, specify, write_files
+from tests.versions import build_model, make_manifest, specify, write_files
 
 KIND: Final = "image_generator"
 LABELS: Final = ("coat", 'T-shirt/"top"', "Stövel")
@@ -84,7 +84,7 @@ def _make_golden(channels: Channels, shift: float) -> Golden:
             label = request["label"]
             pixels = expected_pixels(draw_noise(seed), label, request.get("truncation", 1.0), channels)
             predictions.append({"seed": seed, "label": label, "pixels": (pixels / 255 + shift).tolist()})
-        examples.append(GoldenExample(request=json_request(request), predictions=tuple(predictions)))
+        examples.append(GoldenExample(request=GoldenRequest.from_json(request), predictions=tuple(predictions)))
     return Golden(tolerance=0.01, examples=tuple(examples))
 
 

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 from pydantic import JsonValue
 
 from models.columns import Column, TablePreprocessing
-from models.manifest import Decision, Golden, GoldenExample, Manifest, RiskBand
+from models.manifest import Decision, Golden, GoldenExample, GoldenRequest, Manifest, RiskBand
 from models.repository import Repository
-from tests.versions import OnnxTensor, build_model, json_request, make_manifest, specify, write_files
+from tests.versions import OnnxTensor, build_model, make_manifest, specify, write_files
 
 Record = dict[str, Any]
 
@@ -172,7 +172,7 @@ def add_generator(root: Path, **changes: object) -> Manifest:
 
 def _make_golden(request: object, predictions: list[Record]) -> Golden:
     values: list[JsonValue] = list(predictions)
-    example = GoldenExample(request=json_request(request), predictions=tuple(values))
+    example = GoldenExample(request=GoldenRequest.from_json(request), predictions=tuple(values))
     return Golden(tolerance=1e-4, examples=(example,))
 
 

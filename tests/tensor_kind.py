@@ -10,14 +10,14 @@ from onnx import TensorProto, helper
 from pydantic import BaseModel, JsonValue
 
 from models.columns import Column, TablePreprocessing
-from models.manifest import Golden, GoldenExample, Manifest
+from models.manifest import Golden, GoldenExample, GoldenRequest, Manifest
 from models.repository import Repository
 from service.bodies import Body, read_json
 from service.config import Settings
 from service.items import Item
 from service.queries import Query as CommonQuery
 from service.session import Row
-from tests.versions import build_model, json_request, make_manifest, specify, write_files
+from tests.versions import build_model, make_manifest, specify, write_files
 
 KIND = "tensors"
 TABLE = (0.5, -1.25, 1e300)
@@ -135,7 +135,7 @@ def _make_graph() -> onnx.ModelProto:
 
 def _make_golden() -> Golden:
     row = TensorRow(numbers=(1.5, 2), texts=("a", "ü"), flag=True, index=1)
-    request = json_request(TensorRequest(rows=(row,)).model_dump(mode="json"))
+    request = GoldenRequest.from_json(TensorRequest(rows=(row,)).model_dump(mode="json"))
     prediction: JsonValue = {
         "sum": 3.5,
         "words": ["a" + ENDING, "ü" + ENDING],

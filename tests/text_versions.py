@@ -15,10 +15,10 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from models.manifest import Golden, GoldenExample, Manifest
+from models.manifest import Golden, GoldenExample, GoldenRequest, Manifest
 from models.repository import Repository
 from models.text import TOKENIZER_FILE, TextPreprocessing, TokenIds
-from tests.versions import build_model, json_request, make_manifest, specify, write_files
+from tests.versions import build_model, make_manifest, specify, write_files
 
 Prediction = dict[str, Any]
 
@@ -185,5 +185,5 @@ def _make_golden(labels: tuple[str, ...], shift: float) -> Golden:
     for text in TEXTS:
         prediction = expected_prediction(text, labels)
         predictions.append({**prediction, "probability": prediction["probability"] + shift})
-    example = GoldenExample(request=json_request({"texts": TEXTS}), predictions=tuple(predictions))
+    example = GoldenExample(request=GoldenRequest.from_json({"texts": TEXTS}), predictions=tuple(predictions))
     return Golden(tolerance=1e-5, examples=(example,))

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -120,12 +119,6 @@ def build_model(
 def specify(name: str, dtype: DType, *sizes: int | str) -> TensorSpec:
     """A tensor of a manifest, by its sizes behind the batch."""
     return TensorSpec(name=name, dtype=dtype, shape=("batch", *sizes))
-
-
-def json_request(document: object) -> GoldenRequest:
-    """A golden example's request with a JSON body."""
-    body = base64.b64encode(json.dumps(document).encode()).decode()
-    return GoldenRequest(content_type="application/json", body=body)
 
 
 def make_graph() -> onnx.ModelProto:

@@ -1,7 +1,5 @@
 """Raw requests with the images that training computes for them, as the service must answer them."""
 
-import base64
-import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,9 +31,7 @@ def _example(sampler: Sampler, labels: Sequence[str], request: dict[str, int | s
     places = np.full(len(seeds), list(labels).index(label), np.int64)
     images = sampler.run(z, places, float(request.get("truncation", 1.0)))
     return GoldenExample(
-        request=GoldenRequest(
-            content_type="application/json", body=base64.b64encode(json.dumps(request).encode()).decode("ascii")
-        ),
+        request=GoldenRequest.from_json(request),
         predictions=tuple(
             {"seed": seed, "label": label, "pixels": np.round(image / 255, DECIMALS).tolist()}
             for seed, image in zip(seeds, images, strict=True)

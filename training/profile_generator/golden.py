@@ -1,7 +1,5 @@
 """Raw requests with the profiles that training computes for them, as the service must answer them."""
 
-import base64
-import json
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +36,6 @@ def _example(sampler: Sampler, request: dict[str, int | str]) -> GoldenExample:
         targets = draw_targets(seed, count, facts.target_shares[1])
     numbers, texts = sampler.run(draw_noise(seed, count, sampler.noise), targets)
     return GoldenExample(
-        request=GoldenRequest(
-            content_type="application/json", body=base64.b64encode(json.dumps(request).encode()).decode("ascii")
-        ),
+        request=GoldenRequest.from_json(request),
         predictions=tuple(write_profiles(facts, numbers, texts, targets)),
     )
