@@ -225,10 +225,9 @@ def _choose_column(columns: Mapping[str, object], given: str, setting: str, usua
     found = [given] if given else [name for name in columns if name.strip().lower() in usual]
     if len(found) != 1 or found[0] not in columns:
         wanted = f"'{given}'" if given else f"one called {', '.join(usual[:-1])} or {usual[-1]}"
+        option = setting.replace("_", "-")
         raise DataError(
-            f"data: '{path}' has columns {', '.join(columns)}; expected {wanted}: say which with --{setting}".replace(
-                f"--{setting}", "--" + setting.replace("_", "-")
-            )
+            f"data: '{path}' has columns {', '.join(columns)}; expected {wanted}: say which with --{option}"
         )
     return found[0]
 
