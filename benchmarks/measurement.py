@@ -1,7 +1,6 @@
 """One server under one load: started, checked, warmed up, measured."""
 
 import json
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -13,7 +12,7 @@ from pathlib import Path
 from benchmarks.bodies import CONTENT_TYPES, write_bodies
 from benchmarks.contenders import FLOOR, Contender, environment
 from benchmarks.load import Load, run_load
-from benchmarks.process import Server
+from benchmarks.process import Server, free_port
 from benchmarks.workloads.workload import Workload
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +58,7 @@ class Bench:
 
     def measure(self, contender: Contender, round_: int, connections: Sequence[int], seconds: int) -> list[Sample]:
         """Start ``contender`` and measure it under each workload and number of connections."""
-        port = _free_port()
+        port = free_port()
         variables = environment(contender, self.models, self.version_folder, self._answers, self.workspace / "bentoml")
         log = self.workspace / f"{contender.name}.log"
         with Server(contender.command(port), variables, self.server_core, log) as server:
@@ -137,10 +136,3 @@ def _ask(url: str, contender: Contender, workload: Workload, index: int) -> obje
         raise RuntimeError(f"{contender.title}: status {error.code}: {error.read(1000)!r}") from error
     except (urllib.error.URLError, ConnectionError):
         return None
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

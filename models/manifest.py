@@ -6,6 +6,7 @@ manifest carries the sha256 of each, so that a version is either exactly what tr
 refused. All errors are :class:`~models.errors.ModelError` and name file, field, value, expectation.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -33,6 +34,7 @@ REQUIRED_FILES = (GRAPH_FILE, GOLDEN_FILE, CARD_FILE)
 MAX_MANIFEST_BYTES = 4 * 2**20
 
 Data = TypeVar("Data", bound=BaseModel)
+AnyPreprocessing = TypeVar("AnyPreprocessing", ImagePreprocessing, TablePreprocessing, TextPreprocessing)
 
 KindName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -161,6 +163,12 @@ class GoldenRequest(Frozen):
     query: Mapping[str, str] = {}
     body: str
 
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """The request whose body is ``document`` in JSON."""
+        body = base64.b64encode(json.dumps(document).encode()).decode("ascii")
+        return cls(content_type="application/json", body=body)
+
 
 class GoldenExample(Frozen):
     """A raw request and the predictions that training computed for it."""
@@ -174,6 +182,19 @@ class Golden(Frozen):
 
     tolerance: float = Field(gt=0, le=0.05)
     examples: tuple[GoldenExample, ...] = Field(min_length=1)
+
+
+def find_preprocessing(manifest: Manifest, kind: type[AnyPreprocessing]) -> AnyPreprocessing:
+    """How a version of a kind that reads ``kind`` of data does so.
+
+    Raises:
+        ManifestError: it reads another.
+    """
+    found = manifest.preprocessing
+    if not isinstance(found, kind):
+        expected = kind.model_fields["type"].default
+        raise ManifestError(f"{MANIFEST_FILE}: preprocessing: its type is '{found.type}', expected '{expected}'")
+    return found
 
 
 def load_manifest(folder: Path) -> Manifest:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from models.manifest import Manifest
 from service.acceptance import choose_media_type
 from service.batching import Batcher
-from service.bodies import Body
+from service.bodies import QUICK_BODY_BYTES, Body
 from service.config import Settings
 from service.encoders import Encoder
 from service.errors import OverloadedError
@@ -26,8 +26,6 @@ from service.session import Row
 # for one image, 1.8 ms each for 8 and for 64).
 _PART_ROWS: Final = 64
 _PART_SECONDS: Final = 0.02
-# Bodies above this size are read off the event loop.
-_QUICK_BODY_BYTES: Final = 65_536
 # How soon a part asks again for a place in the queue, where there was none.
 _SHORTEST_WAIT_SECONDS: Final = 0.01
 
@@ -80,7 +78,7 @@ class Generation:
             RequestError: the request cannot be answered; it says why.
         """
         began = time.perf_counter()
-        if len(body.content) <= _QUICK_BODY_BYTES:
+        if len(body.content) <= QUICK_BODY_BYTES:
             content = self._kind.parse(body, self._settings)
         else:
             content = await asyncio.to_thread(self._kind.parse, body, self._settings)

@@ -7,20 +7,20 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from models.columns import TablePreprocessing
 from models.manifest import DType, Manifest, TensorSpec
 from service import tensors
+from service.bodies import read_quickly
 from service.errors import BadBodyError, UnprocessableError
-from service.problems import list_problems
+from service.problems import shorten
 from service.session import Row
 from service.tensors import DATATYPES
 
 Datatype = Literal["BOOL", "UINT8", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"]
 Shape = list[Annotated[StrictInt, Field(ge=1)]]
 
-_MAX_SHOWN: Final = 60
 _MAX_PLANS: Final = 256
 _MAX_REPEATED_BYTES: Final = 2048
 
@@ -232,7 +232,7 @@ class InferenceFormat:
         return InferenceAnswer(b"".join([header, *binary]), len(header)) if binary else InferenceAnswer(header, None)
 
     def _plan(self, header: bytes) -> _Plan:
-        request = _read_request(header)
+        request = read_quickly(InferenceRequest, header)
         outputs = self._plan_outputs(request)
         inputs, binary_bytes = self._plan_inputs(request.inputs)
         return _Plan(request.id, inputs, outputs, binary_bytes, request.parameters.timeout / 1e6)
@@ -298,20 +298,9 @@ class InferenceFormat:
         return tensors.read_json(data, dtype, shape, f"{location}.data", takes_nan=self._takes_nan)
 
 
-def _read_request(header: bytes) -> InferenceRequest:
-    try:
-        document = orjson.loads(header)
-    except orjson.JSONDecodeError as error:
-        raise BadBodyError(f"the body is not JSON: {error}") from error
-    try:
-        return InferenceRequest.model_validate(document)
-    except ValidationError as error:
-        raise UnprocessableError(list_problems(error, "")) from error
-
-
 def _check_name(name: str, known: Mapping[str, int], before: Sequence[str], location: str) -> None:
     if name not in known:
-        raise UnprocessableError([(location, f"{_show(name)} is none of {_list(known)}")])
+        raise UnprocessableError([(location, f"{shorten(repr(name))} is none of {_list(known)}")])
     if name in before:
         raise UnprocessableError([(location, f"'{name}' stands more than once")])
 
@@ -328,7 +317,9 @@ def _check_tensor(tensor: InferenceInput, spec: TensorSpec, sizes: dict[str, int
     )
     if not fits:
         known = [sizes.get(size, size) if isinstance(size, str) else size for size in spec.shape]
-        raise UnprocessableError([(f"{location}.shape", f"{_show(tensor.shape)}, expected {known} for '{spec.name}'")])
+        raise UnprocessableError(
+            [(f"{location}.shape", f"{shorten(repr(tensor.shape))}, expected {known} for '{spec.name}'")]
+        )
     size = tensor.parameters.binary_data_size
     if (size is None) == (tensor.data is None):
         raise UnprocessableError([(location, "expected either data or parameters.binary_data_size")])
@@ -357,11 +348,6 @@ def _classify(array: NDArray[Any], classes: int, labels: Sequence[str]) -> NDArr
         best = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:classes]
         texts.append([f"{values[index]:{style}}:{index}{endings[index]}" for index in best])
     return np.array(texts, object)
-
-
-def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
 def _list(names: Mapping[str, int] | Sequence[str]) -> str:

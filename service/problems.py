@@ -23,6 +23,11 @@ def list_problems(error: ValidationError, root: str) -> list[Problem]:
     ][:MAX_PROBLEMS]
 
 
+def shorten(text: str) -> str:
+    """What is shown of a value that a client sent."""
+    return text if len(text) <= _MAX_VALUE_CHARACTERS else text[:_MAX_VALUE_CHARACTERS] + "…"
+
+
 def _locate(path: tuple[int | str, ...], root: str) -> str:
     location = root
     for part in path:
@@ -36,7 +41,7 @@ def _describe(kind: str, message: str, value: object) -> str:
     if kind == "missing":
         return "missing"
     text = _write(value)
-    shown = text if len(text) <= _MAX_VALUE_CHARACTERS else text[:_MAX_VALUE_CHARACTERS] + "…"
+    shown = shorten(text)
     message = re.sub(r"^(Value error, |Input )", "", message)
     return f"{shown} {message}" if message.startswith(("should", "is")) else f"{shown}: {message}"
 

@@ -17,7 +17,7 @@ import orjson
 from models.errors import ArtifactError
 from models.manifest import Manifest, load_golden
 from service.batching import Batcher, BatchRun
-from service.bodies import Body
+from service.bodies import QUICK_BODY_BYTES, Body
 from service.config import Settings
 from service.drift import watch_drift
 from service.errors import DeadlineError
@@ -42,8 +42,6 @@ _USUAL_LENGTH = 256
 # (measured at 16 connections on one core), which is a fifth of what the smallest model takes and nothing beside 1 ms;
 # a longer run would keep the event loop from decoding and answering meanwhile.
 INLINE_SECONDS = 0.001
-# Bodies above this size are parsed and decoded off the event loop, whatever is in them.
-_QUICK_BODY_BYTES = 65_536
 _WARM_RUNS = 3
 _WARM_SECONDS = 0.05  # the runs of a batch size end when they have taken this long
 
@@ -193,7 +191,7 @@ class Model:
     async def _prepare(self, body: Body, query: Query, deadline: float) -> tuple[Any, list[Item]]:
         """The content of a request and its items, on the event loop where that is over soon."""
         began = time.perf_counter()
-        if len(body.content) <= _QUICK_BODY_BYTES:
+        if len(body.content) <= QUICK_BODY_BYTES:
             content = self.kind.parse(body, self._settings)
             if self.kind.is_quick(content):
                 items = list(self.kind.preprocess(content, query, self._assets, self._settings))

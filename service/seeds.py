@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
+from models.noise import interpolate
 from service.errors import UnprocessableError
-from service.noise import interpolate
 
 MAX_SEED: Final = 2**63 - 1
 # A seed that is drawn is one that every language's JSON can hold, and so are those that follow it.

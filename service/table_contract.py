@@ -1,21 +1,7 @@
-"""What the manifest of a model of tables must say."""
+"""The tensors that the manifest of a model of tables must list."""
 
 from models.columns import TablePreprocessing
-from models.errors import ManifestError
-from models.manifest import Manifest
 from service.tensor_contract import Tensor
-
-
-def find_table(manifest: Manifest) -> TablePreprocessing:
-    """The columns that the model is about.
-
-    Raises:
-        ManifestError: it is about something else.
-    """
-    table = manifest.preprocessing
-    if not isinstance(table, TablePreprocessing):
-        raise ManifestError(f"manifest.json: preprocessing: its type is '{table.type}', expected 'table'")
-    return table
 
 
 def list_row_tensors(table: TablePreprocessing) -> list[Tensor]:

@@ -1,29 +1,17 @@
 """A small but real model to serve in tests: it makes up images, each class with a brightness of its own."""
 
-import base64
-import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from models.image import ImagePreprocessing
-from models.manifest import (
-    CARD_FILE,
-    GRAPH_FILE,
-    DType,
-    Golden,
-    GoldenExample,
-    GoldenRequest,
-    Manifest,
-    TensorSpec,
-    save_golden,
-)
+from models.manifest import Golden, GoldenExample, GoldenRequest, Manifest
 from models.repository import Repository
-from tests.versions import make_manifest
+from tests.versions import build_model, make_manifest, specify, write_files
 
 KIND: Final = "image_generator"
 LABELS: Final = ("coat", 'T-shirt/"top"', "Stövel")
@@ -61,27 +49,21 @@ def add_image_generator(root: Path, channels: Channels = 1, golden_shift: float 
     """
 
     def write(folder: Path, version: int) -> Manifest:
-        (folder / GRAPH_FILE).write_bytes(_make_graph(channels).SerializeToString())
-        (folder / CARD_FILE).write_text("# A test's model\n")
-        save_golden(folder, _make_golden(channels, golden_shift))
+        write_files(folder, _make_graph(channels), _make_golden(channels, golden_shift))
         update = {
             "kind": KIND,
             "description": "Images of three classes.",
             "inputs": (
-                _specify("z", "float32", NOISE),
-                _specify("label", "int64"),
-                _specify("truncation", "float32"),
+                specify("z", "float32", NOISE),
+                specify("label", "int64"),
+                specify("truncation", "float32"),
             ),
-            "outputs": (_specify("images", "uint8", HEIGHT, WIDTH, channels),),
+            "outputs": (specify("images", "uint8", HEIGHT, WIDTH, channels),),
             "preprocessing": ImagePreprocessing(height=HEIGHT, width=WIDTH, channels=channels),
         }
         return make_manifest(version, LABELS).model_copy(update=update | changes)
 
     return Repository(root).add(KIND, write)
-
-
-def _specify(name: str, dtype: DType, *sizes: int) -> TensorSpec:
-    return TensorSpec(name=name, dtype=dtype, shape=("batch", *sizes))
 
 
 def _weights(channels: Channels) -> NDArray[np.float32]:
@@ -102,12 +84,7 @@ def _make_golden(channels: Channels, shift: float) -> Golden:
             label = request["label"]
             pixels = expected_pixels(draw_noise(seed), label, request.get("truncation", 1.0), channels)
             predictions.append({"seed": seed, "label": label, "pixels": (pixels / 255 + shift).tolist()})
-        body = base64.b64encode(json.dumps(request).encode()).decode()
-        examples.append(
-            GoldenExample(
-                request=GoldenRequest(content_type="application/json", body=body), predictions=tuple(predictions)
-            )
-        )
+        examples.append(GoldenExample(request=GoldenRequest.from_json(request), predictions=tuple(predictions)))
     return Golden(tolerance=0.01, examples=tuple(examples))
 
 
@@ -132,13 +109,8 @@ def _make_graph(channels: Channels) -> onnx.ModelProto:
         helper.make_node("Reshape", ["flat", "shape"], ["images"]),
     ]
     inputs = [
-        helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", NOISE]),
-        helper.make_tensor_value_info("label", TensorProto.INT64, ["batch"]),
-        helper.make_tensor_value_info("truncation", TensorProto.FLOAT, ["batch"]),
+        ("z", TensorProto.FLOAT, (NOISE,)),
+        ("label", TensorProto.INT64, ()),
+        ("truncation", TensorProto.FLOAT, ()),
     ]
-    outputs = [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", HEIGHT, WIDTH, channels])]
-    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "images", inputs, outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model)
-    return model
+    return build_model(nodes, inputs, [("images", TensorProto.UINT8, (HEIGHT, WIDTH, channels))], constants)

@@ -1,6 +1,5 @@
 """Small but real models of a table to serve in tests: one predicts its target, one makes up its rows."""
 
-import base64
 import json
 import math
 from datetime import date, timedelta
@@ -10,24 +9,13 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from pydantic import JsonValue
 
 from models.columns import Column, TablePreprocessing
-from models.manifest import (
-    CARD_FILE,
-    GRAPH_FILE,
-    Decision,
-    Golden,
-    GoldenExample,
-    GoldenRequest,
-    Manifest,
-    RiskBand,
-    TensorSpec,
-    save_golden,
-)
+from models.manifest import Decision, Golden, GoldenExample, GoldenRequest, Manifest, RiskBand
 from models.repository import Repository
-from tests.versions import make_manifest
+from tests.versions import OnnxTensor, build_model, make_manifest, specify, write_files
 
 Record = dict[str, Any]
 
@@ -139,21 +127,19 @@ def add_predictor(root: Path, *, golden_shift: float = 0.0, background: object =
     """
 
     def write(folder: Path, version: int) -> Manifest:
-        (folder / GRAPH_FILE).write_bytes(_make_predictor().SerializeToString())
-        (folder / CARD_FILE).write_text("# A test's model\n")
         rows = [make_customer(1000 + number) for number in range(16)]
         (folder / "background.json").write_text(json.dumps(make_background(rows) if background is None else background))
         customers = [CUSTOMER, make_customer(2)]
         predictions = [expected_prediction(customer) for customer in customers]
         predictions[0]["churn_probability"] += golden_shift
-        save_golden(folder, _make_golden({"customers": customers}, predictions))
+        write_files(folder, _make_predictor(), _make_golden({"customers": customers}, predictions))
         manifest = make_manifest(version, ("stays", "goes"))
         return manifest.model_copy(
             update={
                 "kind": PREDICTOR,
                 "description": "How likely somebody goes.",
-                "inputs": (_specify("numbers", "float32", 3), _specify("texts", "string", 3)),
-                "outputs": (_specify("probabilities", "float32", 2), _specify("log_odds", "float32", 1)),
+                "inputs": (specify("numbers", "float32", 3), specify("texts", "string", 3)),
+                "outputs": (specify("probabilities", "float32", 2), specify("log_odds", "float32", 1)),
                 "preprocessing": TABLE,
                 "decision": DECISION,
                 **changes,
@@ -174,31 +160,19 @@ def add_generator(root: Path, **changes: object) -> Manifest:
     """Add a version that makes up rows to the models at ``root``."""
 
     def write(folder: Path, version: int) -> Manifest:
-        (folder / GRAPH_FILE).write_bytes(_make_generator().SerializeToString())
-        (folder / CARD_FILE).write_text("# A test's model\n")
-        save_golden(folder, _make_golden({"count": 3, "seed": 7}, expected_profiles(7, 3)))
+        write_files(folder, _make_generator(), _make_golden({"count": 3, "seed": 7}, expected_profiles(7, 3)))
         manifest = make_manifest(version, ())
-        inputs = (
-            _specify("z", "float32", NOISE),
-            TensorSpec(name="target", dtype="int64", shape=("batch",)),
-        )
-        outputs = (_specify("numbers", "float32", 3), _specify("texts", "string", 3))
+        inputs = (specify("z", "float32", NOISE), specify("target", "int64"))
+        outputs = (specify("numbers", "float32", 3), specify("texts", "string", 3))
         update = {"kind": GENERATOR, "inputs": inputs, "outputs": outputs, "preprocessing": TABLE, **changes}
         return manifest.model_copy(update=update)
 
     return Repository(root).add(GENERATOR, write)
 
 
-def _specify(name: str, dtype: Any, size: int) -> TensorSpec:
-    return TensorSpec(name=name, dtype=dtype, shape=("batch", size))
-
-
 def _make_golden(request: object, predictions: list[Record]) -> Golden:
-    body = base64.b64encode(json.dumps(request).encode()).decode()
     values: list[JsonValue] = list(predictions)
-    example = GoldenExample(
-        request=GoldenRequest(content_type="application/json", body=body), predictions=tuple(values)
-    )
+    example = GoldenExample(request=GoldenRequest.from_json(request), predictions=tuple(values))
     return Golden(tolerance=1e-4, examples=(example,))
 
 
@@ -236,9 +210,9 @@ def _make_predictor() -> onnx.ModelProto:
         helper.make_node("Sub", ["one", "goes"], ["stays"]),
         helper.make_node("Concat", ["stays", "goes"], ["probabilities"], axis=1),
     ]
-    inputs = [("numbers", TensorProto.FLOAT, [3]), ("texts", TensorProto.STRING, [3])]
-    outputs = [("probabilities", TensorProto.FLOAT, [2]), ("log_odds", TensorProto.FLOAT, [1])]
-    return _make_graph(nodes, inputs, outputs, constants)
+    inputs = [("numbers", TensorProto.FLOAT, (3,)), ("texts", TensorProto.STRING, (3,))]
+    outputs = [("probabilities", TensorProto.FLOAT, (2,)), ("log_odds", TensorProto.FLOAT, (1,))]
+    return build_model(nodes, inputs, outputs, constants)
 
 
 def _make_generator() -> onnx.ModelProto:
@@ -278,24 +252,6 @@ def _make_generator() -> onnx.ModelProto:
         helper.make_node("Gather", ["cities", "city_place"], ["city_text"]),
         helper.make_node("Concat", ["plan_text", "senior_text", "city_text"], ["texts"], axis=1),
     ]
-    inputs = [("z", TensorProto.FLOAT, [NOISE]), ("target", TensorProto.INT64, [])]
-    outputs = [("numbers", TensorProto.FLOAT, [3]), ("texts", TensorProto.STRING, [3])]
-    return _make_graph(nodes, inputs, outputs, constants)
-
-
-def _make_graph(
-    nodes: list[onnx.NodeProto],
-    inputs: list[tuple[str, Any, list[int]]],
-    outputs: list[tuple[str, Any, list[int]]],
-    constants: dict[str, Any],
-) -> onnx.ModelProto:
-    side_in, side_out = (
-        [helper.make_tensor_value_info(name, dtype, ["batch", *sizes]) for name, dtype, sizes in side]
-        for side in (inputs, outputs)
-    )
-    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "table", side_in, side_out, initializers)
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 4)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    onnx.checker.check_model(model)
-    return model
+    inputs: list[OnnxTensor] = [("z", TensorProto.FLOAT, (NOISE,)), ("target", TensorProto.INT64, ())]
+    outputs = [("numbers", TensorProto.FLOAT, (3,)), ("texts", TensorProto.STRING, (3,))]
+    return build_model(nodes, inputs, outputs, constants)

@@ -1,33 +1,23 @@
 """A kind for tests, ``tensors``: a graph with several inputs and outputs of all sorts, texts among them."""
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from pydantic import BaseModel, JsonValue
 
 from models.columns import Column, TablePreprocessing
-from models.manifest import (
-    CARD_FILE,
-    GRAPH_FILE,
-    Golden,
-    GoldenExample,
-    GoldenRequest,
-    Manifest,
-    TensorSpec,
-    save_golden,
-)
+from models.manifest import Golden, GoldenExample, GoldenRequest, Manifest
 from models.repository import Repository
 from service.bodies import Body, read_json
 from service.config import Settings
 from service.items import Item
 from service.queries import Query as CommonQuery
 from service.session import Row
-from tests.versions import make_manifest
+from tests.versions import build_model, make_manifest, specify, write_files
 
 KIND = "tensors"
 TABLE = (0.5, -1.25, 1e300)
@@ -114,24 +104,18 @@ def add_tensor_version(root: Path) -> Manifest:
     """Add a version of the kind to the models at ``root``."""
 
     def write(folder: Path, version: int) -> Manifest:
-        (folder / GRAPH_FILE).write_bytes(_make_graph().SerializeToString())
-        (folder / CARD_FILE).write_text("# A test's model\n")
-        save_golden(folder, _make_golden())
+        write_files(folder, _make_graph(), _make_golden())
         column = Column(name="numbers", type="number")
         target = Column(name="target", type="boolean", categories=("No", "Yes"))
         changes = {
             "kind": KIND,
-            "inputs": tuple(_specify(*tensor) for tensor in INPUTS),
-            "outputs": tuple(_specify(*tensor) for tensor in OUTPUTS),
+            "inputs": tuple(specify(name, dtype, *sizes) for name, dtype, _, sizes in INPUTS),
+            "outputs": tuple(specify(name, dtype, *sizes) for name, dtype, _, sizes in OUTPUTS),
             "preprocessing": TablePreprocessing(columns=(column,), target=target, target_shares=(0.5, 0.5)),
         }
         return make_manifest(version, ()).model_copy(update=changes)
 
     return Repository(root).add(KIND, write)
-
-
-def _specify(name: str, dtype: Any, _: int, sizes: tuple[int, ...]) -> TensorSpec:
-    return TensorSpec(name=name, dtype=dtype, shape=("batch", *sizes))
 
 
 def _make_graph() -> onnx.ModelProto:
@@ -142,24 +126,16 @@ def _make_graph() -> onnx.ModelProto:
         helper.make_node("Gather", ["table", "index"], ["entry"]),
         helper.make_node("Cast", ["numbers"], ["halves"], to=TensorProto.FLOAT16),
     ]
-    constants = [
-        numpy_helper.from_array(np.array([1]), "axis"),
-        numpy_helper.from_array(np.array([ENDING], object), "ending"),
-        numpy_helper.from_array(np.array(TABLE), "table"),
-    ]
+    constants = {"axis": np.array([1]), "ending": np.array([ENDING], object), "table": np.array(TABLE)}
     inputs, outputs = (
-        [helper.make_tensor_value_info(name, onnx_type, ["batch", *sizes]) for name, _, onnx_type, sizes in tensors]
-        for tensors in (INPUTS, OUTPUTS)
+        [(name, onnx_type, sizes) for name, _, onnx_type, sizes in tensors] for tensors in (INPUTS, OUTPUTS)
     )
-    graph = helper.make_graph(nodes, "tensors", inputs, outputs, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model)
-    return model
+    return build_model(nodes, inputs, outputs, constants)
 
 
 def _make_golden() -> Golden:
     row = TensorRow(numbers=(1.5, 2), texts=("a", "ü"), flag=True, index=1)
-    request = TensorRequest(rows=(row,)).model_dump_json().encode()
+    request = GoldenRequest.from_json(TensorRequest(rows=(row,)).model_dump(mode="json"))
     prediction: JsonValue = {
         "sum": 3.5,
         "words": ["a" + ENDING, "ü" + ENDING],
@@ -167,8 +143,4 @@ def _make_golden() -> Golden:
         "entry": TABLE[1],
         "halves": [1.5, 2.0],
     }
-    example = GoldenExample(
-        request=GoldenRequest(content_type="application/json", body=base64.b64encode(request).decode()),
-        predictions=(prediction,),
-    )
-    return Golden(tolerance=1e-6, examples=(example,))
+    return Golden(tolerance=1e-6, examples=(GoldenExample(request=request, predictions=(prediction,)),))

@@ -1,7 +1,5 @@
 """A small but real model of texts to serve in tests: a tokenizer of a few lines, and an LSTM with drawn weights."""
 
-import base64
-import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -11,25 +9,16 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from pydantic import JsonValue
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from models.manifest import (
-    CARD_FILE,
-    GRAPH_FILE,
-    Golden,
-    GoldenExample,
-    GoldenRequest,
-    Manifest,
-    TensorSpec,
-    save_golden,
-)
+from models.manifest import Golden, GoldenExample, GoldenRequest, Manifest
 from models.repository import Repository
 from models.text import TOKENIZER_FILE, TextPreprocessing, TokenIds
-from tests.versions import make_manifest
+from tests.versions import build_model, make_manifest, specify, write_files
 
 Prediction = dict[str, Any]
 
@@ -80,19 +69,14 @@ def add_sentiment(
         graph = make_graph(len(labels))
         if change_graph is not None:
             change_graph(graph)
-        (folder / GRAPH_FILE).write_bytes(graph.SerializeToString())
-        (folder / CARD_FILE).write_text("# A test's model\n")
+        write_files(folder, graph, _make_golden(labels, golden_shift))
         (folder / TOKENIZER_FILE).write_text(_make_tokenizer().to_str())
-        save_golden(folder, _make_golden(labels, golden_shift))
-        shape = ("batch", len(labels))
         return make_manifest(version, labels).model_copy(
             update={
                 "kind": KIND,
                 "description": "What is thought of a film.",
-                "inputs": (TensorSpec(name="token_ids", dtype="int32", shape=("batch", "sequence")),),
-                "outputs": tuple(
-                    TensorSpec(name=name, dtype="float32", shape=shape) for name in ("probabilities", "logits")
-                ),
+                "inputs": (specify("token_ids", "int32", "sequence"),),
+                "outputs": tuple(specify(name, "float32", len(labels)) for name in ("probabilities", "logits")),
                 "preprocessing": PREPROCESSING,
                 **changes,
             }
@@ -187,19 +171,8 @@ def make_graph(classes: int = 2) -> onnx.ModelProto:
         helper.make_node("MatMul", ["states", "dense"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "texts",
-        [helper.make_tensor_value_info("token_ids", TensorProto.INT32, ["batch", "sequence"])],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", classes])
-            for name in ("probabilities", "logits")
-        ],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model)
-    return model
+    outputs = [(name, TensorProto.FLOAT, (classes,)) for name in ("probabilities", "logits")]
+    return build_model(nodes, [("token_ids", TensorProto.INT32, ("sequence",))], outputs, constants)
 
 
 @lru_cache
@@ -208,10 +181,9 @@ def _open_graph(classes: int) -> Any:
 
 
 def _make_golden(labels: tuple[str, ...], shift: float) -> Golden:
-    body = base64.b64encode(json.dumps({"texts": TEXTS}).encode()).decode()
     predictions: list[JsonValue] = []
     for text in TEXTS:
         prediction = expected_prediction(text, labels)
         predictions.append({**prediction, "probability": prediction["probability"] + shift})
-    request = GoldenRequest(content_type="application/json", body=body)
-    return Golden(tolerance=1e-5, examples=(GoldenExample(request=request, predictions=tuple(predictions)),))
+    example = GoldenExample(request=GoldenRequest.from_json({"texts": TEXTS}), predictions=tuple(predictions))
+    return Golden(tolerance=1e-5, examples=(example,))

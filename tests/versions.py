@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from models.manifest import (
     CARD_FILE,
     GRAPH_FILE,
     DataSource,
+    DType,
     Golden,
     GoldenExample,
     GoldenRequest,
@@ -36,6 +37,9 @@ LABELS = ("red", "green", "blue")
 SIZE = 8
 # The logits of a plain picture of one colour are this times the colour's share of 255.
 SHARPNESS = 4.0
+
+# A name, ONNX's type, and the sizes behind the batch.
+OnnxTensor = tuple[str, int, Sequence[int | str]]
 
 
 def plain_picture(colour: tuple[int, int, int], size: tuple[int, int] = (SIZE, SIZE)) -> Image.Image:
@@ -79,38 +83,58 @@ def add_version(
         graph = make_graph()
         if change_graph is not None:
             change_graph(graph)
-        (folder / GRAPH_FILE).write_bytes(graph.SerializeToString())
-        (folder / CARD_FILE).write_text("# A test's model\n")
-        save_golden(folder, _make_golden(labels, golden_shift))
+        write_files(folder, graph, _make_golden(labels, golden_shift))
         manifest = make_manifest(version, labels)
         return change_manifest(manifest) if change_manifest is not None else manifest
 
     return Repository(root).add(KIND, write)
 
 
+def write_files(folder: Path, graph: onnx.ModelProto, golden: Golden) -> None:
+    """What a version of any kind has beside its manifest."""
+    (folder / GRAPH_FILE).write_bytes(graph.SerializeToString())
+    (folder / CARD_FILE).write_text("# A test's model\n")
+    save_golden(folder, golden)
+
+
+def build_model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[OnnxTensor],
+    outputs: Sequence[OnnxTensor],
+    constants: Mapping[str, Any],
+) -> onnx.ModelProto:
+    """A graph of ``nodes`` that ONNX finds in order; ``constants`` are its initializers."""
+    first, last = (
+        [helper.make_tensor_value_info(name, onnx_type, ["batch", *sizes]) for name, onnx_type, sizes in side]
+        for side in (inputs, outputs)
+    )
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "graph", first, last, initializers)
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 4)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    onnx.checker.check_model(model)
+    return model
+
+
+def specify(name: str, dtype: DType, *sizes: int | str) -> TensorSpec:
+    """A tensor of a manifest, by its sizes behind the batch."""
+    return TensorSpec(name=name, dtype=dtype, shape=("batch", *sizes))
+
+
 def make_graph() -> onnx.ModelProto:
     """uint8 (batch, 8, 8, 3) -> float32 (batch, 3): softmax of the sharpened mean of each channel."""
-    shape: list[str | int | None] = ["batch", SIZE, SIZE, 3]
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
         helper.make_node("Mul", ["means", "scale"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    constants = [
-        numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
-        numpy_helper.from_array(np.array(SHARPNESS / 255, np.float32), "scale"),
-    ]
-    graph = helper.make_graph(
+    return build_model(
         nodes,
-        "colours",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
-        constants,
+        [("images", TensorProto.UINT8, (SIZE, SIZE, 3))],
+        [("probabilities", TensorProto.FLOAT, (3,))],
+        {"axes": np.array([1, 2], np.int64), "scale": np.float32(SHARPNESS / 255)},
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    onnx.checker.check_model(model)
-    return model
 
 
 def slow_down(model: onnx.ModelProto) -> None:
@@ -171,8 +195,8 @@ def make_manifest(version: int, labels: tuple[str, ...]) -> Manifest:
         description="Which of three colours a picture has most of.",
         architecture="mean",
         parameters=1,
-        inputs=(TensorSpec(name="images", dtype="uint8", shape=("batch", SIZE, SIZE, 3)),),
-        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=("batch", 3)),),
+        inputs=(specify("images", "uint8", SIZE, SIZE, 3),),
+        outputs=(specify("probabilities", "float32", 3),),
         labels=labels,
         preprocessing=ImagePreprocessing(height=SIZE, width=SIZE, channels=3),
         metrics={"accuracy": 1.0},

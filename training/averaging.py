@@ -1,6 +1,7 @@
-"""The average of a network's weights over the steps of its training."""
+"""Averages: of a network's weights over the steps of its training, of its gradients over processes."""
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -26,3 +27,12 @@ def average_weights(network: nn.Module, decay: float) -> AveragedModel:
                 mean.copy_(value)
 
     return AveragedModel(network, multi_avg_fn=update, use_buffers=True)
+
+
+def average_gradients(network: nn.Module, accelerator: Accelerator) -> None:
+    """Bring the mean of all processes' gradients to each of them."""
+    if accelerator.num_processes > 1:
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = accelerator.reduce(gradient, "mean")

@@ -1,14 +1,17 @@
 """The style of the pictures in a model card; the same facts give the same bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib import style
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 # Okabe and Ito 2008: told apart by the colour-blind too.
@@ -43,6 +46,32 @@ def open_figure(
         canvas.draw()  # type: ignore[no-untyped-call]
         pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
         Image.fromarray(pixels).convert("RGB").save(path, format="PNG", optimize=True)
+
+
+def draw_over_epochs(
+    axes: Axes, history: Sequence[Mapping[str, float]], lines: Mapping[str, str], colours: Sequence[str]
+) -> None:
+    """What was recorded after each epoch, as lines.
+
+    Args:
+        axes: where to draw.
+        history: a record for each epoch, with its number under ``epoch``.
+        lines: for what the legend calls each line, the name that it is recorded under.
+        colours: (lines,).
+    """
+    epochs = [record["epoch"] for record in history]
+    marker = "o" if len(epochs) < 3 else ""
+    for (label, name), colour in zip(lines.items(), colours, strict=True):
+        values = [record[name] for record in history]
+        axes.plot(epochs, values, color=colour, linewidth=1.6, marker=marker, label=label)
+    axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def can_be_drawn(text: str) -> bool:
+    """Whether the font of the cards has all characters of ``text``."""
+    font = get_font(findfont(FontProperties(family=STYLE["font.family"])))
+    return all(font.get_char_index(ord(character)) for character in text)
 
 
 def shorten(name: str, length: int) -> str:

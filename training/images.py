@@ -11,11 +11,11 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from models.image import FORMATS, ImagePreprocessing, fit_image, read_pixels
 from training.errors import DataError
+from training.splits import hold_out
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: NDArray[np.int64]) -> "Split":
+        """Some of them."""
+        return Split(self.images[rows], self.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def load_images(
     if max_images:
         train, test = (_sample(split, max_images, seed) for split in (train, test))
     digest = hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()
-    train, validation = _hold_out(train, validation_fraction, seed, "validation_fraction")
+    train, validation = _hold_out(train, validation_fraction, seed, f"validation_fraction: {validation_fraction}")
     return ImageData(
         data if data in NAMED else folder.name, source, labels, train, validation, test, preprocessing, digest
     )
@@ -152,7 +156,7 @@ def _read_folder(
     if has_splits and (folder / "test").is_dir():
         test_pictures, test_labels = _read_classes(folder / "test", labels, unreadable)
         return labels, train, Split(_fit(test_pictures, preprocessing), test_labels), preprocessing
-    train, test = _hold_out(train, TEST_FRACTION, seed, "test fraction")
+    train, test = _hold_out(train, TEST_FRACTION, seed, "the test split")
     return labels, train, test, preprocessing
 
 
@@ -192,7 +196,7 @@ def _decode_all(folder: Path, unreadable: _Unreadable) -> Iterator[Images]:
                 unreadable.skip(path, error)
 
 
-def _preprocessing(pictures: Sequence[Images] | Images, size: int | None) -> ImagePreprocessing:
+def _preprocessing(pictures: Sequence[Images] | Images, size: int) -> ImagePreprocessing:
     shapes = {picture.shape for picture in pictures}
     height, width, channels = next(iter(shapes))
     native = len(shapes) == 1 and height == width <= LARGEST_NATIVE_SIZE
@@ -209,17 +213,9 @@ def _fit(pictures: Sequence[Images] | Images, preprocessing: ImagePreprocessing)
 
 
 def _sample(split: Split, count: int, seed: int) -> Split:
-    return split if len(split) <= count else _hold_out(split, count / len(split), seed, "max_images")[1]
+    return split if len(split) <= count else _hold_out(split, count / len(split), seed, f"max_images: {count}")[1]
 
 
-def _hold_out(split: Split, fraction: float, seed: int, name: str) -> tuple[Split, Split]:
-    """Cut a share with the same mix of classes off a split."""
-    count = round(fraction * len(split))
-    classes = len(np.unique(split.labels))
-    if not classes <= count <= len(split) - classes:
-        raise DataError(
-            f"{name}: {fraction} of {len(split)} images is {count}, expected at least one of each of {classes} classes "
-            f"on both sides"
-        )
-    kept, held_out = train_test_split(np.arange(len(split)), test_size=count, stratify=split.labels, random_state=seed)
-    return tuple(Split(split.images[rows], split.labels[rows]) for rows in (np.sort(kept), np.sort(held_out)))  # type: ignore[return-value]
+def _hold_out(split: Split, fraction: float, seed: int, what: str) -> tuple[Split, Split]:
+    kept, held_out = hold_out(split.labels, fraction, seed, what, "images")
+    return split.take(kept), split.take(held_out)

@@ -22,6 +22,7 @@ from pathlib import Path
 from benchmarks.process import Server
 from benchmarks.reliability.connection import Connection
 from benchmarks.reliability.growth import find_slope
+from benchmarks.reliability.results import format_results
 from benchmarks.reliability.service import ROOT, ROUTES, run_service
 from models.manifest import load_golden
 from models.repository import Repository
@@ -114,8 +115,7 @@ def format_table(options: Options, result: Result) -> str:
         ("resident MB in the middle and at the end", _format_ends(result.resident_mb)),
         ("growth over the second half, bytes a request", f"{result.growth_bytes_per_request:.1f}"),
     ]
-    lines = [f"| {options.kind}, seed {options.seed} | |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows)])
+    return format_results(f"{options.kind}, seed {options.seed}", rows)
 
 
 def _format_ends(values: Sequence[float]) -> str:

@@ -28,6 +28,7 @@ from typing import Any
 from benchmarks.process import Server
 from benchmarks.reliability.connection import Connection, Response
 from benchmarks.reliability.growth import find_slope
+from benchmarks.reliability.results import format_results
 from benchmarks.reliability.service import ROOT, ROUTES, run_service
 from benchmarks.reliability.versions import DAMAGES, copy_version, halve
 from models.manifest import GOLDEN_FILE, MANIFEST_FILE, GoldenExample, load_golden
@@ -243,8 +244,7 @@ def format_table(options: Options, result: Result) -> str:
         ("growth over the second half, kB a reload", f"{result.growth_kb_per_reload:.0f}"),
         ("threads after the first and the last reload", _format_ends(result.threads)),
     ]
-    lines = [f"| {options.kind}, seed {options.seed} | |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows)])
+    return format_results(f"{options.kind}, seed {options.seed}", rows)
 
 
 def _format_range(values: Sequence[float]) -> str:

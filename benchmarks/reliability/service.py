@@ -2,13 +2,12 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.process import Server
+from benchmarks.process import Server, free_port
 from benchmarks.reliability.connection import Connection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +26,7 @@ def run_service(models: Path, workspace: Path, environment: Mapping[str, str]) -
     Raises:
         RuntimeError: it does not get ready.
     """
-    port = _free_port()
+    port = free_port()
     variables = {
         "MODELYARD_MODELS": str(models),
         "MODELYARD_LOG_LEVEL": "WARNING",
@@ -50,10 +49,3 @@ async def _is_ready(port: int) -> bool:
             return (await connection.ask("GET", "/readyz")).status == 200
     except ConnectionError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

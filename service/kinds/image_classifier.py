@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from models.errors import ManifestError
 from models.image import ImagePreprocessing, fit_image
-from models.manifest import Manifest
+from models.manifest import Manifest, find_preprocessing
 from service.bodies import Body, read_json
 from service.config import Settings
 from service.errors import Problem, UnprocessableError
@@ -122,9 +122,7 @@ def load(_: Path, manifest: Manifest) -> Manifest:
     Raises:
         ManifestError: its tensors are not pixels in and one probability for each label out.
     """
-    pixels = manifest.preprocessing
-    if not isinstance(pixels, ImagePreprocessing):
-        raise ManifestError(f"manifest.json: preprocessing: its type is '{pixels.type}', expected 'image'")
+    pixels = find_preprocessing(manifest, ImagePreprocessing)
     expected_input = ("uint8", ("batch", pixels.height, pixels.width, pixels.channels))
     expected_output = ("float32", ("batch", len(manifest.labels)))
     for field, tensors, expected in (
@@ -164,8 +162,7 @@ def preprocess(images: Images, query: Query, manifest: Manifest, settings: Setti
     """
     if query.top_k is not None and query.top_k > len(manifest.labels):
         raise UnprocessableError([("query.top_k", f"{query.top_k}, expected 1 to {len(manifest.labels)}")])
-    target = manifest.preprocessing
-    assert isinstance(target, ImagePreprocessing)  # noqa: S101  # by load
+    target = find_preprocessing(manifest, ImagePreprocessing)
     # A JPEG that its decoder has shrunk no further than this gives the same pixels within 3 of 255 levels.
     at_least = (16 * target.height, 16 * target.width)
     problems: list[Problem] = []

@@ -10,21 +10,21 @@ from pydantic import BaseModel, Field, StrictFloat, StrictStr
 
 from models.errors import ManifestError
 from models.image import ImagePreprocessing
-from models.manifest import Manifest
+from models.manifest import Manifest, find_preprocessing
+from models.noise import draw_normal, draw_uniform
 from service.bodies import Body, read_json
 from service.config import Settings
 from service.encoders import Encoder
 from service.errors import UnprocessableError
 from service.items import Item
-from service.noise import draw_normal, draw_uniform
 from service.pictures import GridEncoder, PicturesEncoder, make_mark
+from service.problems import shorten
 from service.queries import Query as CommonQuery
 from service.seeds import MAX_SEED, Draw, Seed, settle, walk
 from service.session import Row
 from service.tensor_contract import check_tensors, measure_noise
 
 ROUTE: Final = "/generate-image"
-_MAX_SHOWN: Final = 60
 _MAX_LISTED: Final = 12
 
 
@@ -89,9 +89,7 @@ def load(_: Path, manifest: Manifest) -> Assets:
     Raises:
         ManifestError: the tensors are not noise, a label and a truncation in and an image out, or there is no label.
     """
-    pixels, labels = manifest.preprocessing, manifest.labels
-    if not isinstance(pixels, ImagePreprocessing):
-        raise ManifestError(f"manifest.json: preprocessing: its type is '{pixels.type}', expected 'image'")
+    pixels, labels = find_preprocessing(manifest, ImagePreprocessing), manifest.labels
     if not labels:
         raise ManifestError("manifest.json: labels: none, expected one or more")
     noise = measure_noise(manifest)
@@ -200,7 +198,6 @@ def _choose_label(seed: int, request: Request, assets: Assets) -> str:
 
 
 def _refuse_label(label: str, labels: Sequence[str]) -> UnprocessableError:
-    shown = label if len(label) <= _MAX_SHOWN else label[:_MAX_SHOWN] + "…"
     listed = ", ".join(f"'{label}'" for label in labels[:_MAX_LISTED])
     more = f" and {len(labels) - _MAX_LISTED} more" if len(labels) > _MAX_LISTED else ""
-    return UnprocessableError([("label", f"'{shown}' is none of {listed}{more}")])
+    return UnprocessableError([("label", f"'{shorten(label)}' is none of {listed}{more}")])

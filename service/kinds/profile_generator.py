@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, JsonValue, StrictBool, StrictInt, StrictStr
 
 from models.columns import TablePreprocessing, ValueProblem, read_value
-from models.manifest import Manifest
+from models.manifest import Manifest, find_preprocessing
+from models.noise import draw_normal, draw_uniform
 from service.bodies import Body, read_json
 from service.config import Settings
 from service.encoders import CsvEncoder, Encoder, JsonEncoder
 from service.errors import UnprocessableError
 from service.items import Item
-from service.noise import draw_normal, draw_uniform
 from service.queries import Query as CommonQuery
 from service.seeds import Draw, settle, walk
 from service.session import Row
-from service.table_contract import find_table, list_row_tensors
+from service.table_contract import list_row_tensors
 from service.table_schema import Schema, describe_answer_row, describe_target
 from service.table_writer import TableWriter
 from service.tensor_contract import check_tensors, measure_noise
@@ -68,7 +68,7 @@ def load(_: Path, manifest: Manifest) -> Assets:
     Raises:
         ManifestError: the manifest's tensors are not noise and a target in and a row out.
     """
-    table = find_table(manifest)
+    table = find_preprocessing(manifest, TablePreprocessing)
     noise = measure_noise(manifest)
     drawn = [("z", "float32", ("batch", noise)), ("target", "int64", ("batch",))]
     check_tensors(manifest, drawn, list_row_tensors(table), "the columns")
@@ -77,8 +77,7 @@ def load(_: Path, manifest: Manifest) -> Assets:
 
 def describe(manifest: Manifest) -> dict[str, dict[str, Schema]]:
     """The words of the target, and the columns of a profile."""
-    table = manifest.preprocessing
-    assert isinstance(table, TablePreprocessing)  # noqa: S101  # by load
+    table = find_preprocessing(manifest, TablePreprocessing)
     return {
         "Request": {"churn": describe_target(table)},
         "Response": {"profiles": {"type": "array", "items": describe_answer_row(table)}},

@@ -8,19 +8,20 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from models.errors import ManifestError
-from models.manifest import Manifest
+from models.manifest import Manifest, find_preprocessing
 from models.text import Reading, TextPreprocessing, TextReader, load_tokenizer
-from service.bodies import Body
+from service.bodies import Body, read_quickly
 from service.config import Settings
-from service.errors import BadBodyError, Problem, UnprocessableError
+from service.errors import Problem, UnprocessableError
 from service.items import Item
 from service.owen import attribute
-from service.problems import MAX_PROBLEMS, list_problems
+from service.problems import MAX_PROBLEMS
 from service.queries import Query as CommonQuery
 from service.session import Evaluate, Row
+from service.tensor_contract import Tensor, check_tensors
 
 ROUTE: Final = "/analyze-sentiment"
 OUTCOME: Final = ("label", "probability", "truncated")
@@ -108,19 +109,11 @@ def load(folder: Path, manifest: Manifest) -> Assets:
         ManifestError: the tensors are not token ids in and probabilities and logits out, of two labels at least.
         ArtifactError: the tokenizer cannot be read.
     """
-    preprocessing, labels = manifest.preprocessing, manifest.labels
-    if not isinstance(preprocessing, TextPreprocessing):
-        raise ManifestError(f"manifest.json: preprocessing: its type is '{preprocessing.type}', expected 'text'")
+    preprocessing, labels = find_preprocessing(manifest, TextPreprocessing), manifest.labels
     if len(labels) < 2:
         raise ManifestError(f"manifest.json: labels: {labels}, expected two or more")
-    classes = ("float32", ("batch", len(labels)))
-    for field, tensors, expected in (
-        ("inputs", manifest.inputs, [("token_ids", "int32", ("batch", "sequence"))]),
-        ("outputs", manifest.outputs, [("probabilities", *classes), ("logits", *classes)]),
-    ):
-        found = [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
-        if found != expected:
-            raise ManifestError(f"manifest.json: {field}: {found}, expected {expected} by the labels")
+    answers: list[Tensor] = [(name, "float32", ("batch", len(labels))) for name in ("probabilities", "logits")]
+    check_tensors(manifest, [("token_ids", "int32", ("batch", "sequence"))], answers, "the labels")
     return Assets(TextReader(load_tokenizer(folder), preprocessing), labels, preprocessing.unknown_id)
 
 
@@ -131,12 +124,7 @@ def parse(body: Body, settings: Settings) -> Request:
         BadBodyError: it is not JSON.
         UnprocessableError: it is not a request, or has too many texts or too long ones; it names them.
     """
-    try:
-        request = Request.model_validate(_load_json(body.content))
-    except orjson.JSONDecodeError as error:
-        raise BadBodyError(f"the body is not JSON: {error}") from error
-    except ValidationError as error:
-        raise UnprocessableError(list_problems(error, "")) from error
+    request = read_quickly(Request, body.content, _load_json)
     count, longest = len(request.texts), settings.max_text_characters
     if not 1 <= count <= settings.max_items:
         raise UnprocessableError([("texts", f"{count:,} texts, expected 1 to {settings.max_items:,}")])

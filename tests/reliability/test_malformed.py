@@ -29,7 +29,7 @@ from tests.picture_versions import add_image_generator
 from tests.reliability.malformed import WAYS, Attack, write_request
 from tests.reliability.questions import QUESTIONS, Question, measure_difference
 from tests.reliability.server import LONG, Service, format_table, run_service
-from tests.service.test_front import read_metrics
+from tests.service.clients import read_metrics
 from tests.table_versions import add_generator, add_predictor
 from tests.text_versions import add_sentiment
 from tests.versions import add_version

@@ -4,15 +4,16 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from service.batching import Batcher, BatchRun
 from service.errors import DeadlineError, OverloadedError
-from service.forecast import Forecast, Margin
+from service.forecast import Forecast
 
 FAR = 1e12
 
@@ -32,6 +33,9 @@ class Device:
         if self.poison & set(rows):
             raise ValueError(f"cannot square {sorted(self.poison & set(rows))}")
         return [row * row for row in rows]
+
+
+Work = tuple[Device, Batcher[int, int], "asyncio.Task[Sequence[int]]"]
 
 
 def make_batcher(
@@ -85,6 +89,18 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110  # the device runs in a thread
             await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def at_work(make: Callable[..., Batcher[int, int]], **options: int) -> AsyncIterator[Work]:
+    """A batcher whose device runs a request of the number 1, and goes on when its gate is opened."""
+    device = Device()
+    with ThreadPoolExecutor(1) as executor:
+        batcher = make(device, executor=executor, **options)
+        device.gate.clear()
+        running = asyncio.create_task(batcher.submit([1], FAR))
+        await until(lambda: batcher._runs == 1)
+        yield device, batcher, running
 
 
 def test_rows_that_arrive_together_are_run_together() -> None:
@@ -150,12 +166,7 @@ def test_rows_after_a_failed_part_of_their_request_are_not_run() -> None:
 
 def test_what_its_client_gave_up_on_is_not_run() -> None:
     async def test() -> None:
-        device = Device()
-        with ThreadPoolExecutor(1) as executor:
-            batcher = make_batcher(device, max_batch_rows=2, executor=executor)
-            device.gate.clear()
-            running = asyncio.create_task(batcher.submit([1], FAR))
-            await until(lambda: batcher._runs == 1)
+        async with at_work(make_batcher, max_batch_rows=2) as (device, batcher, running):
             waiting = [asyncio.create_task(batcher.submit([number, number], FAR)) for number in (7, 8)]
             await asyncio.sleep(0)
             assert batcher.pending_rows == 5
@@ -190,12 +201,7 @@ def test_giving_up_during_the_run_disturbs_nobody() -> None:
 
 def test_more_rows_than_may_wait_are_refused_at_once() -> None:
     async def test() -> None:
-        device = Device()
-        with ThreadPoolExecutor(1) as executor:
-            batcher = make_batcher(device, max_queue_rows=10, executor=executor)
-            device.gate.clear()
-            running = asyncio.create_task(batcher.submit([1], FAR))
-            await until(lambda: batcher._runs == 1)
+        async with at_work(make_batcher, max_queue_rows=10) as (device, batcher, running):
             waiting = asyncio.create_task(batcher.submit([2] * 7, FAR))
             await asyncio.sleep(0)
             with pytest.raises(OverloadedError, match="over capacity") as refusal:
@@ -238,12 +244,7 @@ def test_a_burst_that_can_be_done_in_time_is_not_refused() -> None:
 
 def test_what_ran_out_of_time_in_the_queue_is_not_run() -> None:
     async def test() -> None:
-        device = Device()
-        with ThreadPoolExecutor(1) as executor:
-            batcher = make_batcher(device, executor=executor)
-            device.gate.clear()
-            running = asyncio.create_task(batcher.submit([1], FAR))
-            await until(lambda: batcher._runs == 1)
+        async with at_work(make_batcher) as (device, batcher, running):
             deadline = time.perf_counter() + 0.05
             late = asyncio.create_task(batcher.submit([2], deadline))
             patient = asyncio.create_task(batcher.submit([3], FAR))
@@ -394,12 +395,7 @@ def test_a_failure_in_one_lane_fails_the_request_and_leaves_nothing_of_it_behind
 
 def test_a_request_in_several_lanes_can_be_given_up() -> None:
     async def test() -> None:
-        device = Device()
-        with ThreadPoolExecutor(1) as executor:
-            batcher = make_lanes(device, executor=executor)
-            device.gate.clear()
-            running = asyncio.create_task(batcher.submit([1], FAR))
-            await until(lambda: batcher._runs == 1)
+        async with at_work(make_lanes) as (device, batcher, running):
             waiting = asyncio.create_task(batcher.submit([2, 100, 3, 101], FAR))
             await asyncio.sleep(0)
             assert batcher.pending_rows == 5
@@ -415,12 +411,7 @@ def test_a_request_in_several_lanes_can_be_given_up() -> None:
 
 def test_a_request_in_several_lanes_that_ran_out_of_time_is_not_run() -> None:
     async def test() -> None:
-        device = Device()
-        with ThreadPoolExecutor(1) as executor:
-            batcher = make_lanes(device, executor=executor)
-            device.gate.clear()
-            running = asyncio.create_task(batcher.submit([1], FAR))
-            await until(lambda: batcher._runs == 1)
+        async with at_work(make_lanes) as (device, batcher, running):
             deadline = time.perf_counter() + 0.05
             late = asyncio.create_task(batcher.submit([2, 100], deadline))
             patient = asyncio.create_task(batcher.submit([3, 101], FAR))
@@ -490,66 +481,6 @@ def test_any_mix_of_requests_in_any_lanes_gets_its_own_results() -> None:
         assert all(len({number < 100 for number in batch}) == 1 for batch in device.batches)
 
     run_in_both_ways(test)
-
-
-@pytest.mark.parametrize(
-    ("rows", "seconds"), [(1, 1.0), (2, 2.0), (3, 5.0), (4, 5.0), (5, 6.0), (6, 7.0), (8, 10.0), (9, 11.0)]
-)
-def test_a_forecast_counts_full_runs_and_a_rest(rows: int, seconds: float) -> None:
-    assert Forecast({1: 1.0, 2: 2.0, 4: 5.0}, max_batch_rows=4).seconds(rows) == seconds
-
-
-def test_a_forecast_learns_from_runs() -> None:
-    forecast = Forecast({1: 1.0}, max_batch_rows=4)
-    for _ in range(100):
-        forecast.learn(3, 3.0)
-    assert forecast.seconds(4) == pytest.approx(3.0, rel=0.01)
-    assert forecast.seconds(1) == 1.0
-
-
-def test_what_a_run_will_hardly_exceed_is_learnt_too() -> None:
-    forecast, draw = Forecast({1: 1.0}, max_batch_rows=1), random.Random(0)
-    assert forecast.longest_seconds(1) == 1.0
-    exceeded = 0
-    for _ in range(1000):
-        seconds = draw.uniform(0.8, 1.2)
-        exceeded += seconds > forecast.longest_seconds(1)
-        forecast.learn(1, seconds)
-    assert exceeded < 10
-    assert forecast.longest_seconds(1) < 2
-
-
-def test_one_slow_run_says_little_and_one_quick_run_says_much() -> None:
-    forecast = Forecast({1: 1.0}, max_batch_rows=1)
-    forecast.learn(1, 1000.0)
-    assert forecast.seconds(1) < 1.5
-    forecast.learn(1, 0.01)
-    assert forecast.seconds(1) < 0.05
-
-
-def test_a_run_says_what_others_take_at_least_and_at_most() -> None:
-    forecast = Forecast({1: 5.0, 2: 8.0, 4: 100.0, 8: 100.0}, max_batch_rows=8)
-    for _ in range(100):
-        forecast.learn(2, 1.0)
-    found = [forecast.seconds(rows) for rows in (1, 2, 4, 8)]
-    assert found == pytest.approx([1.0, 1.0, 2.0, 4.0], rel=0.01)
-    for _ in range(100):
-        forecast.learn(2, 10.0)
-    found = [forecast.seconds(rows) for rows in (1, 2, 4, 8)]
-    assert found == pytest.approx([5.0, 10.0, 10.0, 10.0], rel=0.01)
-
-
-def test_a_margin_is_as_wide_as_forecasts_were_wrong() -> None:
-    margin = Margin()
-    least = margin.factor
-    for _ in range(100):
-        margin.learn(1.0, 1.5)
-    assert margin.factor == pytest.approx(1.5, abs=0.01)
-    margin.learn(0.001, 1000.0)  # which says more of the forecast than of the next
-    assert margin.factor < 2
-    for _ in range(100):
-        margin.learn(1.0, 0.5)
-    assert margin.factor == least
 
 
 @pytest.mark.parametrize("poison", [[17], [0, 63], range(64), range(0, 64, 2)])

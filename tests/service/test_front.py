@@ -9,6 +9,7 @@ import pytest
 
 from models.manifest import Manifest
 from service.documents import Models
+from tests.service.clients import read_metrics
 from tests.service.test_classify import PNG, check_problem
 
 READING = ("/livez", "/readyz", "/metrics", "/docs.json", "/models", "/models/image_classifier", "/", "/schema.json")
@@ -126,9 +127,3 @@ def test_no_client_can_multiply_the_metrics(client: httpx.Client) -> None:
         before = set(read_metrics(client))
         list(threads.map(send, range(20, 120)))
     assert set(read_metrics(client)) == before
-
-
-def read_metrics(client: httpx.Client) -> dict[str, float]:
-    """Every series with its value."""
-    lines = [line for line in client.get("/metrics").text.splitlines() if line and not line.startswith("#")]
-    return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines)}

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.conftest import Serve
+from tests.service.clients import read_metrics
 from tests.service.test_classify import PNG, check_problem
-from tests.service.test_front import read_metrics
 from tests.versions import add_version, slow_down
 
 HEADERS = {"content-type": "image/png"}

@@ -1,6 +1,5 @@
 """Modules exported, folded, compared on ONNX Runtime and published."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import onnx
@@ -15,16 +14,15 @@ from models.image import ImagePreprocessing
 from models.manifest import (
     CARD_FILE,
     GRAPH_FILE,
-    DataSource,
     Golden,
     GoldenExample,
     GoldenRequest,
     Manifest,
-    Provenance,
     TensorSpec,
     save_golden,
 )
 from models.repository import Repository
+from tests.versions import make_manifest, specify
 from training.errors import ExportError
 from training.export import OPSET, check_parity, export_graph, publish, tensor_specs
 
@@ -270,35 +268,12 @@ def write_version(folder: Path, version: int, classes: int) -> Manifest:
     request = GoldenRequest(content_type="image/png", body="")
     save_golden(folder, Golden(tolerance=1e-3, examples=(GoldenExample(request=request, predictions=({},)),)))
     (folder / CARD_FILE).write_text("# A card\n")
-    return Manifest(
-        kind="image_classifier",
-        version=version,
-        created=datetime(2026, 1, 1, tzinfo=UTC),
-        task="image classification",
-        description="Random weights.",
-        architecture="cnn",
-        parameters=1,
-        inputs=tensor_specs(path)[0],
-        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=("batch", classes)),),
-        preprocessing=ImagePreprocessing(height=16, width=16, channels=3),
-        metrics={},
-        provenance=Provenance(
-            command="python -m training image_classifier",
-            seed=0,
-            data=DataSource(
-                name="none",
-                source="none",
-                sha256="0" * 64,
-                train_examples=1,
-                validation_examples=0,
-                test_examples=0,
-            ),
-            settings={},
-            libraries={},
-            hardware="any",
-            training_seconds=1.0,
-        ),
-    )
+    update = {
+        "inputs": tensor_specs(path)[0],
+        "outputs": (specify("probabilities", "float32", classes),),
+        "preprocessing": ImagePreprocessing(height=16, width=16, channels=3),
+    }
+    return make_manifest(version, ()).model_copy(update=update)
 
 
 def test_a_published_version_loads(tmp_path: Path) -> None:

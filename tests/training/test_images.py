@@ -111,6 +111,14 @@ def test_too_few_images_to_hold_some_out_are_an_error(tmp_path: Path) -> None:
         load_images(str(folder), tmp_path, validation_fraction=0.1)
 
 
+def test_a_class_of_one_image_cannot_be_split(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "colours")
+    (folder / "violet").mkdir()
+    (folder / "red" / "0.png").rename(folder / "violet" / "0.png")
+    with pytest.raises(DataError, match="the rarest class has 1: expected at least one of each of 4 classes"):
+        load_images(str(folder), tmp_path)
+
+
 def test_a_named_set_is_read_from_a_folder_in_the_cache(tmp_path: Path) -> None:
     write_folder(tmp_path / "cifar10" / "train", per_class=20)
     write_folder(tmp_path / "cifar10" / "test", per_class=5)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models.columns import Column, TablePreprocessing, write_number
-from models.manifest import CARD_FILE, Decision, Manifest
+from models.manifest import CARD_FILE, Decision, Manifest, find_preprocessing
 from training.churn.evaluate import measure_calibration
 from training.churn.importance import Effect
 from training.churn.pictures import (
@@ -23,7 +23,14 @@ from training.churn.pictures import (
     draw_threshold,
 )
 from training.churn.report import Report
-from training.sections import count, describe_duration, describe_making, make_table
+from training.sections import (
+    count,
+    describe_making,
+    list_settings,
+    make_details,
+    make_table,
+    make_title,
+)
 
 if TYPE_CHECKING:
     from training.churn.train import Config
@@ -90,11 +97,6 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     (folder / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def _columns(manifest: Manifest) -> TablePreprocessing:
-    assert isinstance(manifest.preprocessing, TablePreprocessing)  # noqa: S101  # of this kind
-    return manifest.preprocessing
-
-
 def _decision(manifest: Manifest) -> Decision:
     assert manifest.decision is not None  # noqa: S101  # of this kind
     return manifest.decision
@@ -102,26 +104,23 @@ def _decision(manifest: Manifest) -> Decision:
 
 def _details(facts: CardFacts) -> str:
     manifest = facts.manifest
-    columns = _columns(manifest)
+    columns = find_preprocessing(manifest, TablePreprocessing)
     rows = (
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
         ("Input", f"a customer's {len(columns.columns)} columns as they are: numbers, words, and nothing"),
         ("Output", f"the calibrated probability that `{columns.target.name}` is `{columns.target.categories[1]}`"),
-        ("Made", f"{manifest.created:%Y-%m-%d}, in {describe_duration(manifest.provenance.training_seconds)}"),
-        ("On", manifest.provenance.hardware),
     )
-    title = f"# {manifest.kind}, version {manifest.version}\n\n{manifest.description}"
     use = (
         "For choosing whom to ask, call or offer something before they leave, and for knowing what a customer's "
         "probability rests on. It is not made for decisions that a customer cannot object to, and says nothing about "
         "what would happen if something about a customer were changed."
     )
-    return f"{title}\n\n{make_table(('', ''), rows)}\n\n{use}"
+    return f"{make_title(manifest)}\n\n{make_details(manifest, rows)}\n\n{use}"
 
 
 def _prepare(facts: CardFacts) -> str:
     manifest = facts.manifest
-    columns, data = _columns(manifest), manifest.provenance.data
+    columns, data = find_preprocessing(manifest, TablePreprocessing), manifest.provenance.data
     yes, share = columns.target.categories[1], columns.target_shares[1]
     rows = [(f"`{column.name}`", column.type, _content(column)) for column in columns.columns]
     text = (
@@ -147,10 +146,9 @@ def _build(facts: CardFacts) -> str:
 
 
 def _train(facts: CardFacts) -> str:
-    settings = "\n".join(f"{name} = {value}" for name, value in facts.manifest.provenance.settings.items())
     return (
         "## 3. Train\n\nThe version was trained on all rows, as the networks that were evaluated were on theirs. No "
-        f"rows were repeated or made up to even out the target. The settings:\n\n```ini\n{settings}\n```"
+        f"rows were repeated or made up to even out the target. The settings:\n\n{list_settings(facts.manifest)}"
     )
 
 

@@ -1,7 +1,5 @@
 """Raw requests with the predictions that training computes for them, as the service must answer them."""
 
-import base64
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ TOLERANCE = 1e-3
 # No decision may hang on the last bits, in which providers differ.
 MARGIN = 2 * TOLERANCE
 PER_BAND = 2
-CONTENT_TYPE = "application/json"
 
 
 def golden_examples(path: Path, table: Table, decision: Decision) -> Golden:
@@ -48,10 +45,9 @@ def golden_examples(path: Path, table: Table, decision: Decision) -> Golden:
             {identifier: table.identifiers[row], **table.record(row)} if identifier else table.record(row)
             for row in rows
         ]
-        body = json.dumps({"customers": customers}).encode()
         names = [table.identifiers[row] if identifier else None for row in rows]
         return GoldenExample(
-            request=GoldenRequest(content_type=CONTENT_TYPE, body=base64.b64encode(body).decode("ascii")),
+            request=GoldenRequest.from_json({"customers": customers}),
             predictions=tuple(
                 _prediction(name, probabilities[row], decision) for name, row in zip(names, rows, strict=True)
             ),

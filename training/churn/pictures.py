@@ -13,6 +13,7 @@ from sklearn import metrics
 
 from training.churn.importance import Effect
 from training.churn.threshold import CANDIDATES, count_outcomes
+from training.diagrams import Words, draw_reliability
 from training.drawing import BLUE, GREEN, GREY, ORANGE, RED, open_figure, shorten
 from training.metrics import Reliability
 
@@ -24,6 +25,13 @@ MAX_COLUMNS = 25
 CURVE_POINTS = 400
 NAME_LENGTH = 26
 SPREAD = (0.1, 0.9)
+CALIBRATION = Words(
+    title="Calibration",
+    share="churned",
+    bars="share that churned",
+    marks="mean predicted probability",
+    confidence="predicted probability of churn",
+)
 
 
 def draw_curves(path: Path, answers: Mapping[str, Floats], targets: Integers) -> None:
@@ -56,24 +64,7 @@ def draw_curves(path: Path, answers: Mapping[str, Floats], targets: Integers) ->
 
 def draw_calibration(path: Path, reliability: Reliability) -> None:
     """How many churned of those given each probability, above how many were given it."""
-    bins = len(reliability.counts)
-    places, width = (np.arange(bins) + 0.5) / bins, 1 / bins
-    filled = reliability.counts > 0
-    with open_figure(path, 4.4, 4.8) as figure:
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
-        above.bar(places[filled], reliability.accuracy[filled], width * 0.92, color=BLUE, label="share that churned")
-        marks: dict[str, Any] = {"linestyle": "", "marker": "_", "markersize": 11, "markeredgewidth": 2}
-        above.plot(
-            places[filled], reliability.confidence[filled], color=ORANGE, label="mean predicted probability", **marks
-        )
-        error = reliability.expected_calibration_error
-        above.set(title=f"Calibration (expected calibration error {error:.1%})", ylabel="churned", xlim=(0, 1))
-        above.set_ylim(0, 1)
-        above.legend(loc="upper left")
-        below.bar(places, reliability.counts / reliability.counts.sum(), width * 0.92, color=GREY)
-        below.set(xlabel="predicted probability of churn", ylabel="share")
-        _percent(above, below)
+    draw_reliability(path, reliability, CALIBRATION)
 
 
 def draw_gain(path: Path, probabilities: Floats, targets: Integers) -> None:

@@ -13,17 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.image import ImagePreprocessing
-from models.manifest import CARD_FILE, Manifest
-from training.image_classifier.pictures import (
-    draw_confusion_matrix,
-    draw_features,
-    draw_learning_curves,
-    draw_predictions,
-    draw_reliability,
-)
+from models.manifest import CARD_FILE, Manifest, find_preprocessing
+from training.diagrams import draw_confusion_matrix, draw_reliability
+from training.image_classifier.pictures import draw_features, draw_learning_curves, draw_predictions
 from training.images import Split
 from training.metrics import measure_reliability
-from training.sections import count, describe_duration, describe_making, make_table
+from training.sections import (
+    count,
+    describe_data,
+    describe_making,
+    enumerate_names,
+    list_settings,
+    make_class_table,
+    make_details,
+    make_figure_table,
+    make_title,
+)
 
 Floats = NDArray[np.floating[Any]]
 
@@ -58,7 +63,7 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     """Write ``card.md`` and its pictures into ``folder``."""
     labels, test = facts.manifest.labels, facts.test
     draw_learning_curves(folder / "learning_curves.png", facts.history)
-    draw_confusion_matrix(folder / "confusion_matrix.png", _confusion_matrix(facts.manifest), labels)
+    draw_confusion_matrix(folder / "confusion_matrix.png", _confusion_matrix(facts.manifest), labels, "images")
     draw_reliability(folder / "reliability.png", measure_reliability(facts.probabilities, test.labels))
     draw_predictions(folder / "predictions.png", test.images, facts.probabilities, test.labels, labels)
     draw_features(folder / "features.png", facts.example, facts.filters, facts.feature_maps)
@@ -74,24 +79,17 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     (folder / CARD_FILE).write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def _pixels(manifest: Manifest) -> ImagePreprocessing:
-    assert isinstance(manifest.preprocessing, ImagePreprocessing)  # noqa: S101  # of this kind
-    return manifest.preprocessing
-
-
 def _details(manifest: Manifest) -> str:
-    pixels = _pixels(manifest)
+    pixels = find_preprocessing(manifest, ImagePreprocessing)
     colours = "RGB" if pixels.channels == 3 else "grey"
     fit = "cut to its largest centred part of that shape" if pixels.fit == "crop" else "stretched to that shape"
+    labels = enumerate_names(manifest.labels, LABELS_SHOWN)
     rows = (
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
         ("Input", f"{pixels.width} x {pixels.height} pixels, {colours}; a larger picture is {fit} and resized"),
-        ("Output", f"a calibrated probability for each of {len(manifest.labels)} classes: {_list(manifest.labels)}"),
-        ("Made", f"{manifest.created:%Y-%m-%d}, in {describe_duration(manifest.provenance.training_seconds)}"),
-        ("On", manifest.provenance.hardware),
+        ("Output", f"a calibrated probability for each of {len(manifest.labels)} classes: {labels}"),
     )
-    title = f"# {manifest.kind}, version {manifest.version}\n\n{manifest.description}"
-    return f"{title}\n\n## Model details\n\n{make_table(('', ''), rows)}"
+    return f"{make_title(manifest)}\n\n## Model details\n\n{make_details(manifest, rows)}"
 
 
 def _intended_use(manifest: Manifest) -> str:
@@ -105,47 +103,36 @@ def _intended_use(manifest: Manifest) -> str:
 
 
 def _data(manifest: Manifest) -> str:
-    data = manifest.provenance.data
-    rows = (
-        ("training", f"{data.train_examples:,}", "the weights"),
-        ("validation", f"{data.validation_examples:,}", "watched during training; the temperature"),
-        ("test", f"{data.test_examples:,}", "nothing: measured once, at the end"),
+    return describe_data(
+        manifest,
+        examples="images",
+        digested="training images",
+        training="the weights",
+        validation="watched during training; the temperature",
     )
-    table = make_table(("split", "images", "what it decided"), rows)
-    return f"## Data\n\n`{data.name}`, from {data.source}. Digest of the training images: `{data.sha256}`.\n\n{table}"
 
 
 def _training(manifest: Manifest, history: Sequence[Mapping[str, float]]) -> str:
-    settings = "\n".join(f"{name} = {value}" for name, value in manifest.provenance.settings.items())
     best = max(history, key=lambda record: record["validation_accuracy"])
     return (
         f"## Training\n\n{count(len(history), 'epoch')}; best validation accuracy {best['validation_accuracy']:.2%} "
         f"in epoch {best['epoch']:.0f}. Training loss and accuracy are those of the changed images that the network "
         "learnt from, so they can be worse than those of the untouched validation images.\n\n"
-        f"![Loss and accuracy over epochs](learning_curves.png)\n\n```ini\n{settings}\n```"
+        f"![Loss and accuracy over epochs](learning_curves.png)\n\n{list_settings(manifest)}"
     )
 
 
 def _results(facts: CardFacts) -> str:
     metrics: Mapping[str, Any] = facts.manifest.metrics
-    rows = [(title, format(metrics[name], form)) for name, (title, form) in RESULTS.items() if name in metrics]
     calibration = f"Logits are divided by {metrics['temperature']:.3f}, fitted on the validation split, so that "
     return (
         f"## Results\n\nOn the {len(facts.test):,} images of the test split.\n\n"
-        f"{make_table(('metric', 'value'), rows)}\n\n"
+        f"{make_figure_table(metrics, RESULTS)}\n\n"
         f"{calibration}confidence agrees with accuracy:\n\n![Accuracy against confidence](reliability.png)\n\n"
-        f"{_per_class(metrics['per_class'])}\n\n![Confusion matrix](confusion_matrix.png)\n\n"
+        f"{make_class_table(metrics['per_class'], 'test images')}\n\n![Confusion matrix](confusion_matrix.png)\n\n"
         f"{_confusions(facts.manifest)}\n\n![Test images with predictions](predictions.png)\n\n"
         "![Filters of the first layer and feature maps of an image](features.png)"
     )
-
-
-def _per_class(scores: Mapping[str, Mapping[str, float]]) -> str:
-    rows = [
-        (label, f"{score['precision']:.2%}", f"{score['recall']:.2%}", f"{score['f1']:.2%}", f"{score['support']:,}")
-        for label, score in scores.items()
-    ]
-    return make_table(("class", "precision", "recall", "F1", "test images"), rows)
 
 
 def _confusions(manifest: Manifest) -> str:
@@ -166,7 +153,7 @@ def _confusions(manifest: Manifest) -> str:
 def _limits(manifest: Manifest) -> str:
     metrics: Mapping[str, Any] = manifest.metrics
     worst = min(metrics["per_class"].items(), key=lambda item: item[1]["recall"])
-    pixels = _pixels(manifest)
+    pixels = find_preprocessing(manifest, ImagePreprocessing)
     return (
         "## Limits\n\n"
         f"- It has no answer for a picture of none of its classes: the probabilities of the {len(manifest.labels)} "
@@ -182,8 +169,3 @@ def _limits(manifest: Manifest) -> str:
 
 def _confusion_matrix(manifest: Manifest) -> NDArray[np.int64]:
     return np.asarray(manifest.metrics["confusion_matrix"], dtype=np.int64)
-
-
-def _list(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:LABELS_SHOWN])
-    return shown if len(labels) <= LABELS_SHOWN else f"{shown} and {len(labels) - LABELS_SHOWN:,} more"

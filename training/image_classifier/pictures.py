@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.drawing import BLUE, GREEN, GREY, ORANGE, RED, open_figure, shorten
-from training.metrics import Reliability
+from training.drawing import BLUE, GREEN, GREY, RED, draw_over_epochs, open_figure, shorten
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
@@ -22,8 +20,6 @@ Integers = NDArray[np.integer[Any]]
 THUMBNAIL_COLUMNS = 8
 NAME_LENGTH = 14
 THUMBNAIL_SIDE = 48
-# Past this many classes, numbers and names no longer fit into the cells of a confusion matrix.
-MAX_NAMED_CLASSES = 25
 MAX_FILTERS = 32
 MAX_FEATURE_MAPS = 32
 MOSAIC_COLUMNS = 8
@@ -34,72 +30,13 @@ TINY = 1e-12
 
 def draw_learning_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Loss and accuracy after each epoch, on the training and on the validation split."""
-    epochs = [record["epoch"] for record in history]
-    marker = "o" if len(epochs) < 3 else ""
     with open_figure(path, 7.6, 2.9) as figure:
         for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-            for split, colour in (("train", GREY), ("validation", BLUE)):
-                values = [record[f"{split}_{quantity}"] for record in history]
-                axes.plot(epochs, values, color=colour, linewidth=1.6, marker=marker, label=split)
-            axes.set(title=quantity.capitalize(), xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            lines = {split: f"{split}_{quantity}" for split in ("train", "validation")}
+            draw_over_epochs(axes, history, lines, (GREY, BLUE))
+            axes.set(title=quantity.capitalize())
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.legend(loc="lower right")
-
-
-def draw_confusion_matrix(path: Path, matrix: Integers, names: Sequence[str]) -> None:
-    """How often each true class (row) was taken for each class (column), coloured by the share of the row."""
-    classes = len(names)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    named = classes <= MAX_NAMED_CLASSES
-    side = min(max(2.6 + 0.42 * classes, 4.0), 8.0) if named else 6.0
-    with open_figure(path, side, side) as figure:
-        axes = figure.subplots()
-        # The root brings out the few mistakes beside the many right answers.
-        axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-        axes.set(xlabel="predicted", ylabel="true", title="Test images by true and predicted class")
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-        if named:
-            axes.set_xticks(range(classes), _shorten(names), rotation=45, ha="right", rotation_mode="anchor")
-            axes.set_yticks(range(classes), _shorten(names))
-            axes.tick_params(length=0)
-            size = 8 if classes <= 12 else 6
-            for (row, column), count in np.ndenumerate(matrix):
-                if count:
-                    colour = "white" if shares[row, column] > 0.4 else "#333333"
-                    axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=size)
-
-
-def draw_reliability(path: Path, reliability: Reliability) -> None:
-    """Accuracy against confidence, above how many predictions have that confidence."""
-    bins = len(reliability.counts)
-    places, width = (np.arange(bins) + 0.5) / bins, 1 / bins
-    filled = reliability.counts > 0
-    with open_figure(path, 4.4, 4.8) as figure:
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
-        above.bar(places[filled], reliability.accuracy[filled], width * 0.92, color=BLUE, label="accuracy")
-        above.plot(
-            places[filled],
-            reliability.confidence[filled],
-            linestyle="",
-            marker="_",
-            markersize=11,
-            markeredgewidth=2,
-            color=ORANGE,
-            label="mean confidence",
-        )
-        error = reliability.expected_calibration_error
-        above.set(
-            title=f"Reliability (expected calibration error {error:.1%})", ylabel="accuracy", ylim=(0, 1), xlim=(0, 1)
-        )
-        above.yaxis.set_major_formatter(PercentFormatter(1.0))
-        above.legend(loc="upper left")
-        below.bar(places, reliability.counts / reliability.counts.sum(), width * 0.92, color=GREY)
-        below.set(xlabel="confidence", ylabel="share")
-        below.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        below.xaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def draw_predictions(path: Path, images: Pixels, probabilities: Floats, labels: Integers, names: Sequence[str]) -> None:
@@ -224,7 +161,3 @@ def _turns(labels: Integers) -> Integers:
         places = np.flatnonzero(labels == label)
         turns[places] = np.arange(len(places))
     return turns
-
-
-def _shorten(names: Sequence[str]) -> list[str]:
-    return [shorten(name, NAME_LENGTH) for name in names]

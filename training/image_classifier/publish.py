@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from models.manifest import GRAPH_FILE, DataSource, Manifest, save_golden
+from models.manifest import GRAPH_FILE, Manifest, save_golden
 from models.repository import Repository
 from training.export import MIN_PARITY_SAMPLES, check_parity, export_graph, publish, tensor_specs
 from training.image_classifier.card import CardFacts, write_card
@@ -22,7 +22,7 @@ from training.image_classifier.predict import ServedNetwork, predict
 from training.image_classifier.statistics import measure
 from training.images import ImageData, Images, to_tensor
 from training.metrics import classification_metrics, fit_temperature
-from training.provenance import describe_provenance
+from training.provenance import describe_provenance, describe_source
 
 if TYPE_CHECKING:
     from training.image_classifier.train import Config
@@ -97,7 +97,7 @@ def publish_version(
                 labels=data.labels,
                 preprocessing=data.preprocessing,
                 metrics=metrics,
-                provenance=describe_provenance(config, _describe_data(data), LIBRARIES, history[-1]["seconds"]),
+                provenance=describe_provenance(config, describe_source(data), LIBRARIES, history[-1]["seconds"]),
             )
             manifest = manifest.model_copy(update={"statistics": measure(folder, manifest, data)})
             facts = CardFacts(
@@ -124,17 +124,6 @@ def _first_layer(network: nn.Module, images: Images, mean: Tensor, deviation: Te
         return layer.weight.view(-1, *shape).numpy(), np.empty((0, 1, 1), np.float32)
     pixels = (to_tensor(images) - mean) / deviation
     return layer.weight.numpy(), layer(pixels.expand(-1, layer.in_channels, -1, -1))[0].numpy()
-
-
-def _describe_data(data: ImageData) -> DataSource:
-    return DataSource(
-        name=data.name,
-        source=data.source,
-        sha256=data.sha256,
-        train_examples=len(data.train),
-        validation_examples=len(data.validation),
-        test_examples=len(data.test),
-    )
 
 
 def _sample(images: Images) -> Images:

@@ -12,13 +12,24 @@ from typing import Any
 import numpy as np
 
 from models.image import ImagePreprocessing
-from models.manifest import CARD_FILE, Manifest
+from models.manifest import CARD_FILE, Manifest, find_preprocessing
 from training.image_generator.comparison import REFERENCE, compare
 from training.image_generator.evaluate import Measurements
 from training.image_generator.pictures import draw_learning_curves, draw_rows
-from training.image_generator.sampling import Sampler, draw_noise, interpolate
+from training.image_generator.sampling import Sampler
 from training.images import ImageData
-from training.sections import count, describe_duration, describe_making, make_table
+from training.noise import draw_noise, interpolate
+from training.sections import (
+    count,
+    describe_data,
+    describe_making,
+    enumerate_names,
+    list_settings,
+    make_details,
+    make_figure_table,
+    make_table,
+    make_title,
+)
 
 LABELS_SHOWN = 20
 COLUMNS = 12
@@ -128,48 +139,42 @@ def _draw_neighbours(path: Path, facts: CardFacts) -> None:
         draw_rows(path, np.concatenate(images), shown, [(0, "generated, its nearest training image, and so on")])
 
 
-def _pixels(manifest: Manifest) -> ImagePreprocessing:
-    assert isinstance(manifest.preprocessing, ImagePreprocessing)  # noqa: S101  # of this kind
-    return manifest.preprocessing
-
-
 def _details(manifest: Manifest) -> str:
-    pixels = _pixels(manifest)
+    pixels = find_preprocessing(manifest, ImagePreprocessing)
     colours = "RGB" if pixels.channels == 3 else "grey"
     latents = manifest.inputs[0].shape[1]
+    labels = enumerate_names(manifest.labels, LABELS_SHOWN)
     rows = (
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters of the generator"),
         (
             "Input",
             f"{latents} standard normal numbers, one of {count(len(manifest.labels), 'label')}, a truncation of 0 to 1",
         ),
-        ("Output", f"{pixels.width} x {pixels.height} pixels, {colours}: {_list(manifest.labels)}"),
-        ("Made", f"{manifest.created:%Y-%m-%d}, in {describe_duration(manifest.provenance.training_seconds)}"),
-        ("On", manifest.provenance.hardware),
+        ("Output", f"{pixels.width} x {pixels.height} pixels, {colours}: {labels}"),
     )
-    title = f"# {manifest.kind}, version {manifest.version}\n\n{manifest.description}"
-    return f"{title}\n\n## Model details\n\n{make_table(('', ''), rows)}\n\n![Images of each class](classes.png)"
+    return (
+        f"{make_title(manifest)}\n\n## Model details\n\n{make_details(manifest, rows)}\n\n"
+        "![Images of each class](classes.png)"
+    )
 
 
 def _data(manifest: Manifest) -> str:
-    data = manifest.provenance.data
-    rows = (
-        ("training", f"{data.train_examples:,}", "the weights; what the judge has learnt"),
-        ("validation", f"{data.validation_examples:,}", "watched during training; which epoch's weights are kept"),
-        ("test", f"{data.test_examples:,}", "nothing: measured once, at the end"),
+    return describe_data(
+        manifest,
+        examples="images",
+        digested="training images",
+        training="the weights; what the judge has learnt",
+        validation="watched during training; which epoch's weights are kept",
     )
-    table = make_table(("split", "images", "what it decided"), rows)
-    return f"## Data\n\n`{data.name}`, from {data.source}. Digest of the training images: `{data.sha256}`.\n\n{table}"
 
 
 def _training(manifest: Manifest, history: Sequence[Mapping[str, float]]) -> str:
-    settings = "\n".join(f"{name} = {value}" for name, value in manifest.provenance.settings.items())
     best = min(history, key=lambda record: record["validation_frechet_distance"])
     return (
         f"## Training\n\n{count(len(history), 'epoch')}; the averaged weights of epoch {best['epoch']:.0f} are kept, "
         f"whose Fréchet distance from the validation images is the least ({best['validation_frechet_distance']:.4f}). "
         "The time is that of the generator, the discriminator and the judge together.\n\n"
-        f"![Losses and what was watched, over epochs](learning_curves.png)\n\n```ini\n{settings}\n```"
+        f"![Losses and what was watched, over epochs](learning_curves.png)\n\n{list_settings(manifest)}"
     )
 
 
@@ -243,19 +248,17 @@ def _latent_space(manifest: Manifest) -> str:
 
 
 def _memorisation(manifest: Manifest) -> str:
-    metrics: Mapping[str, Any] = manifest.metrics
-    rows = [(title, format(metrics[name], form)) for name, (title, form) in TWINS.items()]
-    table = make_table(("metric", "value"), rows)
     return (
         "## Repetition and memorisation\n\nNearest neighbours pixel by pixel. Of real test images, 1% are nearer to "
-        f"another one, or to a training image, by definition of the bound.\n\n{table}\n\n"
+        "another one, or to a training image, by definition of the bound.\n\n"
+        f"{make_figure_table(manifest.metrics, TWINS)}\n\n"
         "![Generated images beside their nearest training images](neighbours.png)"
     )
 
 
 def _limits(manifest: Manifest) -> str:
     metrics: Mapping[str, Any] = manifest.metrics
-    pixels = _pixels(manifest)
+    pixels = find_preprocessing(manifest, ImagePreprocessing)
     lines = [
         f"- An image has {pixels.width} x {pixels.height} pixels and shows one thing, as the training images do.",
         "- The judge is a classifier with mistakes of its own: what fools it counts as recognised.",
@@ -268,8 +271,3 @@ def _limits(manifest: Manifest) -> str:
             1, f"- It is not equally good at all classes: {share['recognised']:.1%} of {worst} are recognised."
         )
     return "## Limits\n\n" + "\n".join(lines)
-
-
-def _list(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:LABELS_SHOWN])
-    return shown if len(labels) <= LABELS_SHOWN else f"{shown} and {len(labels) - LABELS_SHOWN:,} more"

@@ -53,9 +53,9 @@ def measure(
     """
     random = np.random.default_rng(config.seed)
     compared = np.sort(random.permutation(len(data.test))[:MAX_COMPARED])
-    test = Split(data.test.images[compared], data.test.labels[compared])
+    test = data.test.take(compared)
     trained = np.sort(random.permutation(len(data.train))[:MAX_COMPARED])
-    train = Split(data.train.images[trained], data.train.labels[trained])
+    train = data.train.take(trained)
     generated = sampler.sample(config.seed, test.labels)
     reading, real, before = (read(judge, images) for images in (generated, test.images, train.images))
     nearest = find_nearest(generated[:MAX_SEARCHED], data.train.images)

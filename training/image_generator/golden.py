@@ -1,13 +1,12 @@
 """Raw requests with the images that training computes for them, as the service must answer them."""
 
-import base64
-import json
 from collections.abc import Sequence
 
 import numpy as np
 
 from models.manifest import Golden, GoldenExample, GoldenRequest
-from training.image_generator.sampling import Sampler, draw_noise
+from training.image_generator.sampling import Sampler
+from training.noise import draw_noise
 
 # Of pixels from 0 to 1: two and a half of 255 levels, which is what providers differ by.
 TOLERANCE = 0.01
@@ -32,9 +31,7 @@ def _example(sampler: Sampler, labels: Sequence[str], request: dict[str, int | s
     places = np.full(len(seeds), list(labels).index(label), np.int64)
     images = sampler.run(z, places, float(request.get("truncation", 1.0)))
     return GoldenExample(
-        request=GoldenRequest(
-            content_type="application/json", body=base64.b64encode(json.dumps(request).encode()).decode("ascii")
-        ),
+        request=GoldenRequest.from_json(request),
         predictions=tuple(
             {"seed": seed, "label": label, "pixels": np.round(image / 255, DECIMALS).tolist()}
             for seed, image in zip(seeds, images, strict=True)

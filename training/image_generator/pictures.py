@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from training.drawing import BLUE, GREY, ORANGE, open_figure, shorten
+from training.drawing import BLUE, GREY, ORANGE, draw_over_epochs, open_figure, shorten
 from training.images import Images
 
 Pixels = NDArray[np.uint8]  # (height, width, channels)
@@ -62,26 +61,19 @@ def draw_rows(path: Path, images: Images, names: Sequence[str], headings: Sequen
 
 def draw_learning_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Losses, distance to the validation images, and what is recognised and how diverse it is, after each epoch."""
-    epochs = [record["epoch"] for record in history]
-    style: dict[str, Any] = {"linewidth": 1.6, "marker": "o" if len(epochs) < 3 else ""}
     with open_figure(path, 8.6, 2.7) as figure:
         losses, distance, shares = figure.subplots(1, 3)
-        for name, colour in (("discriminator", GREY), ("generator", BLUE)):
-            losses.plot(epochs, [record[f"{name}_loss"] for record in history], color=colour, label=name, **style)
+        players = {name: f"{name}_loss" for name in ("discriminator", "generator")}
+        draw_over_epochs(losses, history, players, (GREY, BLUE))
         losses.set(title="Losses")
-        distance.plot(epochs, [record["validation_frechet_distance"] for record in history], color=BLUE, **style)
+        draw_over_epochs(distance, history, {"validation": "validation_frechet_distance"}, (BLUE,))
         distance.set(title="Fréchet distance", yscale="log")
-        for name, colour, label in (("accuracy", BLUE, "recognised"), ("diversity", ORANGE, "diversity")):
-            shares.plot(
-                epochs, [record[f"validation_{name}"] for record in history], color=colour, label=label, **style
-            )
+        watched = {"recognised": "validation_accuracy", "diversity": "validation_diversity"}
+        draw_over_epochs(shares, history, watched, (BLUE, ORANGE))
         shares.set(title="Images of validation labels", ylim=(0, None))
         shares.yaxis.set_major_formatter(PercentFormatter(1.0))
         losses.legend(loc="best")
         shares.legend(loc="lower right")
-        for axes in (losses, distance, shares):
-            axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _show(axes: Axes, picture: Pixels) -> None:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.manifest import GRAPH_FILE, DataSource, Manifest, save_golden
+from models.manifest import GRAPH_FILE, Manifest, save_golden
 from models.repository import Repository
 from training.errors import ExportError
 from training.export import MIN_PARITY_SAMPLES, export_graph, publish, tensor_specs
@@ -23,10 +23,11 @@ from training.image_generator.comparison import load_results
 from training.image_generator.evaluate import measure
 from training.image_generator.golden import golden_examples
 from training.image_generator.judge import Judge
-from training.image_generator.sampling import Sampler, draw_noise
+from training.image_generator.sampling import Sampler
 from training.image_generator.served import ServedGenerator
 from training.images import ImageData
-from training.provenance import describe_provenance
+from training.noise import draw_noise
+from training.provenance import describe_provenance, describe_source
 
 if TYPE_CHECKING:
     from training.image_generator.train import Config
@@ -90,7 +91,7 @@ def publish_version(
                 labels=data.labels,
                 preprocessing=data.preprocessing,
                 metrics={**measurements.metrics, "export_differing_share": differing},
-                provenance=describe_provenance(config, _describe_data(data), LIBRARIES, learnt.history[-1]["seconds"]),
+                provenance=describe_provenance(config, describe_source(data), LIBRARIES, learnt.history[-1]["seconds"]),
             )
             write_card(folder, CardFacts(manifest, learnt.history, data, measurements, sampler, load_results()))
             return manifest
@@ -159,14 +160,3 @@ def check_levels(path: Path, levels: NDArray[np.float64], found: NDArray[np.uint
 
 def _describe_labels(labels: Sequence[str]) -> str:
     return f"of any of {len(labels)} classes" if len(labels) > 1 else f"all of them '{labels[0]}'"
-
-
-def _describe_data(data: ImageData) -> DataSource:
-    return DataSource(
-        name=data.name,
-        source=data.source,
-        sha256=data.sha256,
-        train_examples=len(data.train),
-        validation_examples=len(data.validation),
-        test_examples=len(data.test),
-    )

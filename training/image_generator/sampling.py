@@ -1,4 +1,4 @@
-"""Images from a generator: how a seed becomes noise, and what a network or the graph makes of it."""
+"""Images from a generator: what a network or the graph makes of noise."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -11,18 +11,13 @@ from torch import nn
 
 from training.image_generator.data import to_bytes
 from training.images import Images, Labels
+from training.noise import draw_noise
 
 Floats = NDArray[np.float32]
 
 BATCH = 250
 STATISTICS_BATCHES = 20
 STATISTICS_BATCH_SIZE = 128
-
-
-def draw_noise(seed: int, rows: int, latents: int) -> Floats:
-    """Standard normal numbers (rows, latents), row after row: fewer rows are the beginning of more."""
-    generator = np.random.Generator(np.random.PCG64(seed))
-    return generator.standard_normal((rows, latents), dtype=np.float32)
 
 
 class Sampler:
@@ -85,15 +80,3 @@ def settle_statistics(generator: nn.Module, labels: Labels, seed: int, device: t
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     generator.eval()
-
-
-def interpolate(start: Floats, end: Floats, steps: int) -> Floats:
-    """Noise (steps, latents) on the arc from ``start`` to ``end``, (latents,) each, both included.
-
-    On an arc and not on a line, so that it stays as long as noise is (White 2016, arXiv 1609.04468).
-    """
-    cosine = float(start @ end / (np.linalg.norm(start) * np.linalg.norm(end)))
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    shares = np.linspace(0, 1, steps)[:, np.newaxis]
-    arc: NDArray[np.float64] = (np.sin((1 - shares) * angle) * start + np.sin(shares * angle) * end) / np.sin(angle)
-    return arc.astype(np.float32)

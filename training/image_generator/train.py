@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from models.manifest import Manifest
 from training.augmentation import cut_out, translate
-from training.averaging import average_weights
+from training.averaging import average_gradients, average_weights
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
 from training.errors import DivergenceError, SettingError
@@ -39,9 +39,10 @@ from training.image_generator.losses import (
 from training.image_generator.model import Shape, build_discriminator, build_generator
 from training.image_generator.pictures import arrange
 from training.image_generator.publish import Learnt, publish_version
-from training.image_generator.sampling import draw_noise, generate, settle_statistics
+from training.image_generator.sampling import generate, settle_statistics
 from training.image_generator.watch import check_health, watch
 from training.images import ImageData, Images, Labels, Split, to_tensor
+from training.noise import draw_noise
 from training.optimizers import SCHEDULES, learning_rate_factor, scale_learning_rates
 from training.progress import Progress
 
@@ -379,10 +380,7 @@ def apply(loss: Tensor, network: nn.Module, optimizer: Optimizer, accelerator: A
     The processes share gradients here and not through a wrapper, since each network runs in the other's step too.
     """
     accelerator.backward(loss)
-    if accelerator.num_processes > 1:
-        for parameter in network.parameters():
-            if parameter.grad is not None:
-                parameter.grad = accelerator.reduce(parameter.grad, "mean")
+    average_gradients(network, accelerator)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 

@@ -1,14 +1,13 @@
 """Raw requests with the profiles that training computes for them, as the service must answer them."""
 
-import base64
-import json
 from pathlib import Path
 
 import numpy as np
 
 from models.columns import TablePreprocessing
 from models.manifest import Golden, GoldenExample, GoldenRequest
-from training.profile_generator.sampling import Sampler, draw_noise, draw_targets, write_profiles
+from training.noise import draw_noise
+from training.profile_generator.sampling import Sampler, draw_targets, write_profiles
 
 # Profiles are rounded to the columns' decimals by the graph, in double precision: there is nothing left to differ.
 TOLERANCE = 1e-6
@@ -37,8 +36,6 @@ def _example(sampler: Sampler, request: dict[str, int | str]) -> GoldenExample:
         targets = draw_targets(seed, count, facts.target_shares[1])
     numbers, texts = sampler.run(draw_noise(seed, count, sampler.noise), targets)
     return GoldenExample(
-        request=GoldenRequest(
-            content_type="application/json", body=base64.b64encode(json.dumps(request).encode()).decode("ascii")
-        ),
+        request=GoldenRequest.from_json(request),
         predictions=tuple(write_profiles(facts, numbers, texts, targets)),
     )

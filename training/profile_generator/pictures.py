@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from models.columns import Column, write_number
-from training.drawing import BLUE, GREY, open_figure, shorten
+from training.drawing import BLUE, GREY, draw_over_epochs, open_figure, shorten
 from training.profile_generator.encoding import exact_numbers
 from training.profile_generator.evaluate import Associations
 from training.profile_generator.sampling import order_columns
@@ -30,21 +30,13 @@ DISTANCE_BINS = 40
 
 def draw_learning_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     """The negative evidence bound after each epoch, and the part of it that the latents cost."""
-    epochs = [record["epoch"] for record in history]
-    marker = "o" if len(epochs) < 3 else ""
     with open_figure(path, 7.6, 2.9) as figure:
         left, right = figure.subplots(1, 2)
-        for name, colour in (("train", GREY), ("validation", BLUE)):
-            values = [record[f"{name}_loss"] for record in history]
-            left.plot(epochs, values, color=colour, linewidth=1.6, marker=marker, label=name)
+        draw_over_epochs(left, history, {split: f"{split}_loss" for split in ("train", "validation")}, (GREY, BLUE))
         left.legend(loc="upper right")
         left.set(title="Negative evidence bound (nats)")
-        values = [record["validation_divergence"] for record in history]
-        right.plot(epochs, values, color=BLUE, linewidth=1.6, marker=marker)
+        draw_over_epochs(right, history, {"validation": "validation_divergence"}, (BLUE,))
         right.set(title="What the latents carry (nats)", ylim=(0, None))
-        for axes in (left, right):
-            axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def draw_marginals(path: Path, real: Table, synthetic: Table) -> None:

@@ -14,6 +14,7 @@ from models.manifest import GRAPH_FILE, DataSource, Manifest, save_golden
 from models.repository import Repository
 from training.errors import ExportError
 from training.export import MIN_PARITY_SAMPLES, export_graph, publish, tensor_specs
+from training.noise import draw_noise
 from training.profile_generator.card import CardFacts, write_card
 from training.profile_generator.copies import CopyFilter, find_free_column
 from training.profile_generator.data import ProfileData
@@ -22,7 +23,7 @@ from training.profile_generator.evaluate import measure
 from training.profile_generator.golden import golden_examples
 from training.profile_generator.model import ProfileNetwork
 from training.profile_generator.rules import Pairs, Rule
-from training.profile_generator.sampling import Sampler, draw_noise, draw_targets
+from training.profile_generator.sampling import Sampler, draw_targets
 from training.profile_generator.served import ServedDecoder
 from training.profile_generator.words import append_words
 from training.provenance import describe_provenance

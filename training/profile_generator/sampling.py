@@ -1,4 +1,4 @@
-"""Profiles from the exported graph: how a seed becomes noise, and what a row of the graph's outputs says."""
+"""Profiles from the exported graph: what a seed gives, and what a row of the graph's outputs says."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from models.columns import TablePreprocessing, write_number, write_text
+from training.noise import draw_chances, draw_noise
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -18,16 +19,9 @@ Texts = NDArray[np.object_]
 BATCH = 1000
 
 
-def draw_noise(seed: int, rows: int, size: int) -> Floats:
-    """Standard normal numbers (rows, size), row after row: fewer rows are the beginning of more."""
-    generator = np.random.Generator(np.random.PCG64(seed))
-    return generator.standard_normal((rows, size), dtype=np.float32)
-
-
 def draw_targets(seed: int, rows: int, share: float) -> Integers:
     """Targets (rows,), 1 with the probability ``share``."""
-    generator = np.random.Generator(np.random.PCG64([seed, 1]))
-    return (generator.random(rows) < share).astype(np.int64)
+    return (draw_chances(seed, rows) < share).astype(np.int64)
 
 
 class Sampler:
@@ -71,20 +65,6 @@ def write_profiles(
         profile[preprocessing.target.name] = write_text(preprocessing.target.categories[target])
         profiles.append(profile)
     return profiles
-
-
-def interpolate(start: Floats, end: Floats, steps: int) -> Floats:
-    """Noise (steps, size) on the arc from ``start`` to ``end``, (size,) each, both included.
-
-    On an arc and not on a line, so that it stays as long as noise is (White 2016, arXiv 1609.04468).
-    """
-    cosine = float(start @ end / (np.linalg.norm(start) * np.linalg.norm(end)))
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    shares = np.linspace(0, 1, steps)[:, np.newaxis]
-    if np.sin(angle) < 1e-6:
-        return (start + (end - start) * shares).astype(np.float32)
-    arc: NDArray[np.float64] = (np.sin((1 - shares) * angle) * start + np.sin(shares * angle) * end) / np.sin(angle)
-    return arc.astype(np.float32)
 
 
 def order_columns(

@@ -13,20 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import CARD_FILE, Manifest
+from models.manifest import CARD_FILE, Manifest, find_preprocessing
 from models.text import TextPreprocessing
+from training.diagrams import draw_confusion_matrix, draw_reliability
 from training.metrics import measure_reliability
-from training.sections import count, describe_duration, describe_making, make_table
+from training.sections import (
+    count,
+    describe_data,
+    describe_making,
+    enumerate_names,
+    list_figures,
+    list_settings,
+    make_class_table,
+    make_details,
+    make_table,
+    make_title,
+)
 from training.sentiment.comparison import RESULTS, load_runs, make_comparison
 from training.sentiment.lengths import LengthBin, find_interval, measure_by_length
 from training.sentiment.model import ARCHITECTURES
-from training.sentiment.pictures import (
-    draw_confusion_matrix,
-    draw_learning_curves,
-    draw_lengths,
-    draw_reliability,
-    draw_words,
-)
+from training.sentiment.pictures import draw_learning_curves, draw_lengths, draw_words
 from training.sentiment.quotation import escape, quote
 from training.sentiment.words import find_neighbours, map_words
 
@@ -86,7 +92,7 @@ class CardFacts:
     @property
     def limit(self) -> int:
         """The tokens of the longest text that is read whole."""
-        return _reading(self.manifest).max_tokens - AROUND
+        return find_preprocessing(self.manifest, TextPreprocessing).max_tokens - AROUND
 
 
 def write_card(folder: Path, facts: CardFacts) -> None:
@@ -98,7 +104,7 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     labels = facts.manifest.labels
     bins = measure_by_length(facts.tokens, facts.right, facts.limit)
     draw_learning_curves(folder / "learning_curves.png", facts.history, facts.pretraining)
-    draw_confusion_matrix(folder / "confusion_matrix.png", _confusion_matrix(facts.manifest), labels)
+    draw_confusion_matrix(folder / "confusion_matrix.png", _confusion_matrix(facts.manifest), labels, "texts")
     draw_reliability(folder / "reliability.png", measure_reliability(facts.probabilities, facts.labels))
     draw_lengths(folder / "lengths.png", bins, facts.limit)
     words = map_words(facts.embeddings, facts.vocabulary, facts.counts, facts.leans)
@@ -119,17 +125,13 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     (folder / CARD_FILE).write_text("\n\n".join(filter(None, sections)) + "\n", encoding="utf-8")
 
 
-def _reading(manifest: Manifest) -> TextPreprocessing:
-    assert isinstance(manifest.preprocessing, TextPreprocessing)  # noqa: S101  # of this kind
-    return manifest.preprocessing
-
-
 def _details(facts: CardFacts) -> str:
-    manifest, reading = facts.manifest, _reading(facts.manifest)
+    manifest, reading = facts.manifest, find_preprocessing(facts.manifest, TextPreprocessing)
     architecture = ARCHITECTURES[manifest.architecture]
     directions = "forwards and backwards" if architecture.directions == 2 else "forwards"
     pooling = str(manifest.provenance.settings["pooling"])
     tail = reading.max_tokens - reading.head_tokens
+    labels = enumerate_names([escape(label) for label in manifest.labels], LABELS_SHOWN)
     rows = (
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
         ("How it reads", f"{architecture.cell.__name__}, {directions}; then `{pooling}`: {POOLED[pooling]}"),
@@ -139,12 +141,9 @@ def _details(facts: CardFacts) -> str:
             f"a text, as words and pieces of rare words, of which it knows {len(facts.vocabulary):,}; of more than "
             f"{reading.max_tokens:,} the first {reading.head_tokens:,} and the last {tail:,}",
         ),
-        ("Output", f"a calibrated probability for each of {len(manifest.labels)} classes: {_list(manifest.labels)}"),
-        ("Made", f"{manifest.created:%Y-%m-%d}, in {describe_duration(manifest.provenance.training_seconds)}"),
-        ("On", manifest.provenance.hardware),
+        ("Output", f"a calibrated probability for each of {len(manifest.labels)} classes: {labels}"),
     )
-    title = f"# {manifest.kind}, version {manifest.version}\n\n{manifest.description}"
-    return f"{title}\n\n## Model details\n\n{make_table(('', ''), rows)}"
+    return f"{make_title(manifest)}\n\n## Model details\n\n{make_details(manifest, rows)}"
 
 
 def _beside(manifest: Manifest) -> tuple[tuple[str, str], ...]:
@@ -174,24 +173,22 @@ def _intended_use(manifest: Manifest) -> str:
 
 
 def _data(manifest: Manifest) -> str:
-    data = manifest.provenance.data
-    rows = (
-        ("training", f"{data.train_examples:,}", "the vocabulary and the weights"),
-        ("validation", f"{data.validation_examples:,}", "watched during training; what logits are multiplied by"),
-        ("test", f"{data.test_examples:,}", "nothing: measured once, at the end"),
+    return describe_data(
+        manifest,
+        examples="texts",
+        digested="training texts",
+        training="the vocabulary and the weights",
+        validation="watched during training; what logits are multiplied by",
     )
-    table = make_table(("split", "texts", "what it decided"), rows)
-    return f"## Data\n\n`{data.name}`, from {data.source}. Digest of the training texts: `{data.sha256}`.\n\n{table}"
 
 
 def _training(facts: CardFacts) -> str:
-    settings = "\n".join(f"{name} = {value}" for name, value in facts.manifest.provenance.settings.items())
     best = max(facts.history, key=lambda record: record["validation_accuracy"])
     return (
         f"## Training\n\n{_pretraining(facts.pretraining)}{count(len(facts.history), 'epoch')}; best validation "
         f"accuracy {best['validation_accuracy']:.2%} in epoch {best['epoch']:.0f}. Training loss and accuracy are "
         "measured while the network learns, so they can be worse than those of the validation texts.\n\n"
-        f"![Losses and accuracy over epochs](learning_curves.png)\n\n```ini\n{settings}\n```"
+        f"![Losses and accuracy over epochs](learning_curves.png)\n\n{list_settings(facts.manifest)}"
     )
 
 
@@ -229,13 +226,14 @@ def _results(facts: CardFacts) -> str:
     rows = [
         ("Accuracy", f"{metrics['accuracy']:.2%}"),
         ("95% interval of the accuracy", f"{low:.2%} to {high:.2%}"),
-        *((title, format(metrics[name], form)) for name, (title, form) in SCORES.items() if name in metrics),
+        *list_figures(metrics, SCORES),
     ]
+    per_class = {escape(label): scores for label, scores in metrics["per_class"].items()}
     return (
         f"## Results\n\nOn the {count(len(facts.texts), 'text')} of the test split.\n\n"
         f"{make_table(('metric', 'value'), rows)}\n\n"
         f"{_describe_parts(metrics)} {_describe_sure(facts)}\n\n![Accuracy against confidence](reliability.png)\n\n"
-        f"{_per_class(metrics['per_class'])}\n\n![Confusion matrix](confusion_matrix.png)"
+        f"{make_class_table(per_class, 'test texts')}\n\n![Confusion matrix](confusion_matrix.png)"
     )
 
 
@@ -259,20 +257,6 @@ def _describe_sure(facts: CardFacts) -> str:
         return f"No answer has a confidence of {SURE:.0%} or more."
     right = facts.right[sure].mean()
     return f"{sure.mean():.1%} of the answers have a confidence of {SURE:.0%} or more; of these {right:.1%} are right."
-
-
-def _per_class(scores: Mapping[str, Mapping[str, float]]) -> str:
-    rows = [
-        (
-            escape(label),
-            f"{score['precision']:.2%}",
-            f"{score['recall']:.2%}",
-            f"{score['f1']:.2%}",
-            f"{score['support']:,}",
-        )
-        for label, score in scores.items()
-    ]
-    return make_table(("class", "precision", "recall", "F1", "test texts"), rows)
 
 
 def _lengths(facts: CardFacts, bins: Sequence[LengthBin]) -> str:
@@ -389,8 +373,3 @@ def _is_imdb(manifest: Manifest) -> bool:
 
 def _confusion_matrix(manifest: Manifest) -> NDArray[np.int64]:
     return np.asarray(manifest.metrics["confusion_matrix"], dtype=np.int64)
-
-
-def _list(labels: Sequence[str]) -> str:
-    shown = ", ".join(escape(label) for label in labels[:LABELS_SHOWN])
-    return shown if len(labels) <= LABELS_SHOWN else f"{shown} and {len(labels) - LABELS_SHOWN:,} more"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from training.errors import DataError
 from training.records import read_records
+from training.splits import hold_out
 
 if TYPE_CHECKING:
     from training.sentiment.train import Config
@@ -225,10 +225,9 @@ def _choose_column(columns: Mapping[str, object], given: str, setting: str, usua
     found = [given] if given else [name for name in columns if name.strip().lower() in usual]
     if len(found) != 1 or found[0] not in columns:
         wanted = f"'{given}'" if given else f"one called {', '.join(usual[:-1])} or {usual[-1]}"
+        option = setting.replace("_", "-")
         raise DataError(
-            f"data: '{path}' has columns {', '.join(columns)}; expected {wanted}: say which with --{setting}".replace(
-                f"--{setting}", "--" + setting.replace("_", "-")
-            )
+            f"data: '{path}' has columns {', '.join(columns)}; expected {wanted}: say which with --{option}"
         )
     return found[0]
 
@@ -266,14 +265,6 @@ def _sample(split: Split, count: int, seed: int) -> Split:
     return split if len(split) <= count else _hold_out(split, count / len(split), seed, f"max_texts: {count}")[1]
 
 
-def _hold_out(split: Split, fraction: float, seed: int, name: str) -> tuple[Split, Split]:
-    """Cut a share with the same mix of classes off a split."""
-    count, classes = round(fraction * len(split)), len(np.unique(split.labels))
-    rarest = int(np.bincount(split.labels).min()) if len(split) else 0
-    if rarest < 2 or not classes <= count <= len(split) - classes:
-        raise DataError(
-            f"{name}: {count} of {len(split)} texts, the rarest class has {rarest}: expected at least one of each of "
-            f"{classes} classes on both sides"
-        )
-    kept, held_out = train_test_split(np.arange(len(split)), test_size=count, stratify=split.labels, random_state=seed)
-    return split.take(np.sort(kept)), split.take(np.sort(held_out))
+def _hold_out(split: Split, fraction: float, seed: int, what: str) -> tuple[Split, Split]:
+    kept, held_out = hold_out(split.labels, fraction, seed, what, "texts")
+    return split.take(kept), split.take(held_out)

@@ -1,7 +1,5 @@
 """Raw requests with the predictions that training computes for them, as the service must answer them."""
 
-import base64
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,11 +47,7 @@ def golden_examples(path: Path, labels: Sequence[str], reader: TextReader, texts
         ]
 
     def example(some: Sequence[str], predictions: Sequence[dict[str, JsonValue]]) -> GoldenExample:
-        body = json.dumps({"texts": some}).encode()
-        return GoldenExample(
-            request=GoldenRequest(content_type="application/json", body=base64.b64encode(body).decode("ascii")),
-            predictions=tuple(predictions),
-        )
+        return GoldenExample(request=GoldenRequest.from_json({"texts": some}), predictions=tuple(predictions))
 
     def is_clear(prediction: dict[str, JsonValue]) -> bool:
         ranked = sorted(prediction["probabilities"].values())  # type: ignore[union-attr]

@@ -8,25 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize, PowerNorm
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from training.drawing import BLUE, GREEN, GREY, ORANGE, RED, STYLE, open_figure, shorten
-from training.metrics import Reliability
+from training.diagrams import name_class
+from training.drawing import BLUE, GREEN, GREY, RED, can_be_drawn, draw_over_epochs, open_figure, shorten
 from training.sentiment.lengths import LengthBin
 from training.sentiment.words import WordMap
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]
 
-NAME_LENGTH = 14
-# Past this many classes, numbers and names no longer fit into the cells of a confusion matrix.
-MAX_NAMED_CLASSES = 25
 WORD_LENGTH = 20
 WORD_SIZE = 7
 WORD_GAP_PIXELS = 1.5
@@ -56,61 +52,15 @@ def draw_learning_curves(
                 "validation_loss": "validation",
             }
             lines = {label: name for name, label in named.items() if name in pretraining[0]}
-            _draw_lines(axes, pretraining, lines, (GREY, GREEN, BLUE) if len(lines) == 3 else (GREY, BLUE))
+            draw_over_epochs(axes, pretraining, lines, (GREY, GREEN, BLUE) if len(lines) == 3 else (GREY, BLUE))
             axes.set(title="Pre-training: nats a token")
         for axes, quantity in ((losses, "loss"), (accuracies, "accuracy")):
-            _draw_lines(axes, history, {name: f"{name}_{quantity}" for name in ("train", "validation")}, (GREY, BLUE))
+            lines = {split: f"{split}_{quantity}" for split in ("train", "validation")}
+            draw_over_epochs(axes, history, lines, (GREY, BLUE))
             axes.set(title=f"Classifier: {quantity}" if pretraining else quantity.capitalize())
+        for axes in (*before, losses, accuracies):
+            axes.legend(loc="best", fontsize=7, handlelength=1.2)
         accuracies.yaxis.set_major_formatter(PercentFormatter(1.0))
-
-
-def draw_confusion_matrix(path: Path, matrix: Integers, labels: Sequence[str]) -> None:
-    """How often each true class (row) was taken for each class (column), coloured by the share of the row."""
-    classes = len(labels)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    named = classes <= MAX_NAMED_CLASSES
-    side = min(max(2.6 + 0.42 * classes, 4.0), 8.0) if named else 6.0
-    with open_figure(path, side, side) as figure:
-        axes = figure.subplots()
-        # The root brings out the few mistakes beside the many right answers.
-        axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-        axes.set(xlabel="predicted", ylabel="true", title="Test texts by true and predicted class")
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-        if named:
-            names = [_name(label, place) for place, label in enumerate(labels)]
-            turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if classes > 3 else {}
-            axes.set_xticks(range(classes), names, parse_math=False, **turned)
-            axes.set_yticks(range(classes), names, parse_math=False)
-            axes.tick_params(length=0)
-            size = 10 if classes <= 4 else 8 if classes <= 12 else 6
-            for (row, column), count in np.ndenumerate(matrix):
-                if count:
-                    text = f"{count:,}\n{shares[row, column]:.1%}" if classes <= 4 else f"{count}"
-                    colour = "white" if shares[row, column] > 0.4 else "#333333"
-                    axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
-
-
-def draw_reliability(path: Path, reliability: Reliability) -> None:
-    """Accuracy against confidence, above how many predictions have that confidence."""
-    bins = len(reliability.counts)
-    places, width = (np.arange(bins) + 0.5) / bins, 1 / bins
-    filled = reliability.counts > 0
-    with open_figure(path, 4.4, 4.8) as figure:
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        above.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
-        above.bar(places[filled], reliability.accuracy[filled], width * 0.92, color=BLUE, label="accuracy")
-        marks: dict[str, Any] = {"linestyle": "", "marker": "_", "markersize": 11, "markeredgewidth": 2}
-        above.plot(places[filled], reliability.confidence[filled], color=ORANGE, label="mean confidence", **marks)
-        error = reliability.expected_calibration_error
-        above.set(title=f"Reliability (expected calibration error {error:.1%})", ylabel="accuracy", xlim=(0, 1))
-        above.set_ylim(0, 1)
-        above.legend(loc="upper left")
-        below.bar(places, reliability.counts / reliability.counts.sum(), width * 0.92, color=GREY)
-        below.set(xlabel="confidence", ylabel="share")
-        for axes in (above, below):
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        below.xaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def draw_lengths(path: Path, bins: Sequence[LengthBin], limit: int) -> None:
@@ -175,21 +125,8 @@ def draw_words(path: Path, words: WordMap, labels: Sequence[str]) -> None:
         dots.set_sizes(np.where(written, 0.0, 7.0))
 
 
-def _draw_lines(
-    axes: Axes, records: Sequence[Mapping[str, float]], lines: Mapping[str, str], colours: Sequence[str]
-) -> None:
-    epochs = [record["epoch"] for record in records]
-    marker = "o" if len(epochs) < 3 else ""
-    for (label, name), colour in zip(lines.items(), colours, strict=True):
-        values = [record[name] for record in records]
-        axes.plot(epochs, values, color=colour, linewidth=1.6, marker=marker, label=label)
-    axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.legend(loc="best", fontsize=7, handlelength=1.2)
-
-
 def _scale_leans(labels: Sequence[str]) -> Scale:
-    names = (_name(labels[0], 0) if len(labels) == 2 else "others", _name(labels[-1], len(labels) - 1))
+    names = (name_class(labels[0], 0) if len(labels) == 2 else "others", name_class(labels[-1], len(labels) - 1))
     colours = LinearSegmentedColormap.from_list("lean", (RED, GREY, BLUE))
     return Scale(
         colours=ScalarMappable(Normalize(-MAX_LEAN, MAX_LEAN, clip=True), colours),
@@ -228,7 +165,7 @@ def _write_words(axes: Axes, words: WordMap, order: Integers, colours: Floats) -
     taken: list[Bbox] = []
     for place in order:
         across, up = words.positions[place]
-        if not _can_be_drawn(words.words[place]):
+        if not can_be_drawn(words.words[place]):
             continue
         text = axes.text(
             across,
@@ -249,13 +186,3 @@ def _write_words(axes: Axes, words: WordMap, order: Integers, colours: Floats) -
             taken.append(box)
             written[place] = True
     return written
-
-
-def _name(label: str, place: int) -> str:
-    """A class by its name, or by its number where the font lacks characters of the name."""
-    return shorten(label, NAME_LENGTH) if _can_be_drawn(label) else f"class {place + 1}"
-
-
-def _can_be_drawn(text: str) -> bool:
-    font = get_font(findfont(FontProperties(family=STYLE["font.family"])))
-    return all(font.get_char_index(ord(character)) for character in text)

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from models.text import TokenIds
+from training.averaging import average_gradients
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts, save_checkpoint
 from training.errors import DivergenceError
 from training.optimizers import learning_rate_factor, scale_learning_rates
@@ -177,15 +178,6 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         totals, seen = totals + sums, seen + tokens
     return (totals / seen).tolist()  # type: ignore[no-any-return]
-
-
-def average_gradients(module: torch.nn.Module, accelerator: Accelerator) -> None:
-    """Bring the mean of all processes' gradients to each of them."""
-    if accelerator.num_processes > 1:
-        for parameter in module.parameters():
-            if parameter.requires_grad:
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = accelerator.reduce(gradient, "mean")
 
 
 def _window(text: TokenIds, length: int, generator: np.random.Generator) -> TokenIds:

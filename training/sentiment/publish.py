@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from models.manifest import GRAPH_FILE, DataSource, Manifest, save_golden
+from models.manifest import GRAPH_FILE, Manifest, save_golden
 from models.repository import Repository
 from models.text import TOKENIZER_FILE, TextReader, TokenIds
 from training.export import publish, tensor_specs
 from training.metrics import DECIMALS, classification_metrics, fit_weights
-from training.provenance import describe_provenance
+from training.provenance import describe_provenance, describe_source
 from training.sentiment.card import CardFacts, write_card
-from training.sentiment.data import TextData
 from training.sentiment.golden import golden_examples
 from training.sentiment.graph import check_text_parity, export_served, run_graph
 from training.sentiment.leans import count_tokens, measure_leans
@@ -92,7 +91,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
                 labels=data.labels,
                 preprocessing=texts.preprocessing,
                 metrics=metrics,
-                provenance=describe_provenance(config, _describe_data(data), LIBRARIES, seconds),
+                provenance=describe_provenance(config, describe_source(data), LIBRARIES, seconds),
             )
             read = ((texts.take_ends(ids),) for ids in texts.train)
             manifest = manifest.model_copy(update={"statistics": measure_statistics(manifest, read, probabilities)})
@@ -154,17 +153,6 @@ def _describe_parts(
         "accuracy_of_network": round(float((rest.argmax(1) == labels).mean()), DECIMALS),
         "accuracy_of_ngrams": round(float((said.argmax(1) == labels).mean()), DECIMALS),
     }
-
-
-def _describe_data(data: TextData) -> DataSource:
-    return DataSource(
-        name=data.name,
-        source=data.source,
-        sha256=data.sha256,
-        train_examples=len(data.train),
-        validation_examples=len(data.validation),
-        test_examples=len(data.test),
-    )
 
 
 def _count_parameters(served: ServedNetwork) -> int:

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from models.manifest import Manifest
 from models.text import TextPreprocessing, TextReader, TokenIds
-from training.averaging import average_weights
+from training.averaging import average_gradients, average_weights
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
 from training.errors import DivergenceError, SettingError
@@ -35,7 +35,7 @@ from training.sentiment.data import TextData, load_data
 from training.sentiment.leans import count_tokens
 from training.sentiment.model import ARCHITECTURES, POOLINGS, Reader, SentimentNetwork
 from training.sentiment.predict import predict
-from training.sentiment.pretrain import Pretraining, average_gradients, digest_texts, pretrain
+from training.sentiment.pretrain import Pretraining, digest_texts, pretrain
 from training.sentiment.publish import publish_version
 from training.sentiment.shards import Shards
 from training.sentiment.tokenizer import SPECIAL_TOKENS, UNKNOWN_ID, train_tokenizer

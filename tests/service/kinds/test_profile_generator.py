@@ -3,13 +3,9 @@
 import asyncio
 import csv
 import io
-import json
-import re
-import socket
 import time
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -18,6 +14,7 @@ from models.columns import ValueProblem, read_value
 from models.errors import ManifestError
 from models.repository import Repository
 from service.kinds.profile_generator import load
+from tests.service.clients import leave_early, resident_bytes
 from tests.table_versions import (
     CUSTOMER,
     GENERATOR,
@@ -217,19 +214,6 @@ def test_64_clients_get_exactly_their_own_profiles(table_server: str) -> None:
     asyncio.run(send_all())
 
 
-def resident_bytes(client: httpx.Client) -> int:
-    """The memory of the server's worker."""
-    return round(read_metric(client, "process_resident_memory_bytes"))
-
-
-def read_metric(client: httpx.Client, name: str) -> float:
-    """The value of a metric, summed over all labels that contain what stands in braces, if anything does."""
-    family, _, labels = name.partition("{")
-    pattern = re.compile(rf"^{re.escape(family)}(\{{.*\}})? (\S+)$", re.MULTILINE)
-    found = [float(value) for text, value in pattern.findall(client.get("/metrics").text) if labels.rstrip("}") in text]
-    return sum(found)
-
-
 @pytest.mark.parametrize("accept", ["text/csv", "application/json"])
 def test_many_profiles_come_with_flat_memory_while_others_are_answered(
     table_client: httpx.Client, table_server: str, accept: str
@@ -265,25 +249,9 @@ def test_as_many_profiles_as_there_may_be_are_those_of_the_seed(table_client: ht
         assert rows[place] == as_text(expected[place])
 
 
-def test_a_client_that_goes_away_stops_the_work(table_client: httpx.Client, table_server: str) -> None:
-    address = urlsplit(table_server)
-    body = json.dumps({"count": MANY, "seed": 1}).encode()
-    head = (
-        f"POST /generate-profiles HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
-    )
-    series = 'nv_inference_count{model="profile_generator"}'
-    before = read_metric(table_client, series)
-    with socket.create_connection((address.hostname, address.port)) as connection:
-        connection.sendall(head.encode() + b"\r\n\r\n" + body)
-        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
-    deadline = time.monotonic() + 10
-    made = read_metric(table_client, series)
-    while time.monotonic() < deadline:
-        time.sleep(0.3)
-        last, made = made, read_metric(table_client, series)
-        if made == last:
-            break
-    assert 0 < made - before < MANY
+def test_a_client_that_goes_away_stops_the_work(table_client: httpx.Client) -> None:
+    made = leave_early(table_client, "/generate-profiles", {"count": MANY, "seed": 1}, GENERATOR)
+    assert 0 < made < MANY
 
 
 @pytest.mark.parametrize(

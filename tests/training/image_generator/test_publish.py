@@ -10,9 +10,10 @@ from training.errors import ExportError
 from training.export import export_graph
 from training.image_generator.model import Shape, build_generator
 from training.image_generator.publish import TOLERANCE, check_images, check_levels, draw_samples
-from training.image_generator.sampling import Sampler, draw_noise, settle_statistics
+from training.image_generator.sampling import Sampler, settle_statistics
 from training.image_generator.served import ServedGenerator
 from training.image_generator.train import RECIPES, Config
+from training.noise import draw_noise
 
 
 @pytest.mark.parametrize("architecture", ["dcgan", "mlp"])

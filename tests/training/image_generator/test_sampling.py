@@ -6,27 +6,15 @@ from torch import nn
 from training.command import build_config
 from training.image_generator.data import to_bytes, to_signed
 from training.image_generator.model import Shape, build_generator
-from training.image_generator.sampling import draw_noise, generate, interpolate, settle_statistics
+from training.image_generator.sampling import generate, settle_statistics
 from training.image_generator.train import RECIPES, Config
+from training.noise import draw_noise
 
 
 def test_bytes_and_signed_numbers_are_each_other_s_inverse() -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_bytes(to_signed(levels)), levels)
     assert [float(bound) for bound in to_signed(levels).aminmax()] == [-1.0, 1.0]
-
-
-def test_less_noise_is_the_beginning_of_more() -> None:
-    assert np.array_equal(draw_noise(3, 2, 5), draw_noise(3, 9, 5)[:2])
-
-
-def test_between_two_seeds_noise_stays_as_long_as_noise_is() -> None:
-    start, end = draw_noise(1, 1, 64)[0], draw_noise(2, 1, 64)[0]
-    way = interpolate(start, end, 7)
-    assert np.allclose(way[0], start, atol=1e-6)
-    assert np.allclose(way[-1], end, atol=1e-6)
-    lengths = np.linalg.norm(way, axis=1)
-    assert lengths.min() > 0.9 * min(lengths[0], lengths[-1])
 
 
 def test_settled_statistics_make_evaluation_as_normal_as_training() -> None:

@@ -23,8 +23,9 @@ from training.command import Places
 from training.errors import DivergenceError, SettingError
 from training.image_generator.comparison import compare
 from training.image_generator.losses import LOSSES
-from training.image_generator.sampling import Sampler, draw_noise
+from training.image_generator.sampling import Sampler
 from training.image_generator.train import keep_best, run
+from training.noise import draw_noise
 
 EPOCHS = 50
 ROOT = Path(__file__).parents[3]

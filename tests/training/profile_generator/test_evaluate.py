@@ -17,7 +17,7 @@ from training.profile_generator.evaluate import (
     measure_quality,
 )
 from training.profile_generator.rules import find_rules
-from training.profile_generator.sampling import draw_noise, draw_targets, interpolate
+from training.profile_generator.sampling import draw_targets
 from training.profile_generator.served import Uniform
 
 
@@ -85,17 +85,9 @@ def test_associations_are_strong_where_columns_go_together(data: ProfileData) ->
         np.testing.assert_array_equal(strengths, strengths.T)
 
 
-def test_fewer_rows_of_a_seed_are_the_beginning_of_more() -> None:
-    np.testing.assert_array_equal(draw_noise(7, 2, 26), draw_noise(7, 5, 26)[:2])
+def test_fewer_targets_of_a_seed_are_the_beginning_of_more() -> None:
     np.testing.assert_array_equal(draw_targets(7, 2, 0.3), draw_targets(7, 5, 0.3)[:2])
     assert draw_targets(7, 4000, 0.3).mean() == pytest.approx(0.3, abs=0.03)
-
-
-def test_interpolation_begins_and_ends_at_its_seeds_and_stays_as_long() -> None:
-    start, end = draw_noise(1, 1, 400)[0], draw_noise(2, 1, 400)[0]
-    path = interpolate(start, end, 5)
-    np.testing.assert_allclose(path[[0, -1]], [start, end], atol=1e-6)
-    assert np.linalg.norm(path, axis=1) == pytest.approx(20, rel=0.1)
 
 
 def test_normal_noise_becomes_uniform() -> None:

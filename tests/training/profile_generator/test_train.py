@@ -17,11 +17,12 @@ from training.__main__ import main
 from training.checkpoint import CHECKPOINT_FILE
 from training.command import Places, build_config
 from training.errors import DataError, DivergenceError, SettingError
+from training.noise import draw_noise
 from training.profile_generator.data import ProfileData, load_profiles
 from training.profile_generator.encoding import build_encoding
 from training.profile_generator.publish import Learnt, build_served, check_rows, export_decoder
 from training.profile_generator.rules import find_rules, forbidden_pairs
-from training.profile_generator.sampling import Sampler, draw_noise, draw_targets, write_profiles
+from training.profile_generator.sampling import Sampler, draw_targets, write_profiles
 from training.profile_generator.train import RECIPES, Config, State, build_rows, restore, run, save, start, train
 
 ROWS = 2000

@@ -1,10 +1,7 @@
 """Pictures of a card: what can be told of them without looking."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,25 +10,9 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from tests.training.sentiment.facts import LABELS
-from training.drawing import open_figure
 from training.sentiment.lengths import measure_by_length
-from training.sentiment.pictures import draw_confusion_matrix, draw_learning_curves, draw_lengths, draw_words
+from training.sentiment.pictures import draw_learning_curves, draw_lengths, draw_words
 from training.sentiment.words import WordMap
-
-
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are drawn."""
-    drawn: list[Figure] = []
-
-    @contextmanager
-    def keep(*arguments: Any) -> Iterator[Figure]:
-        with open_figure(*arguments) as figure:
-            drawn.append(figure)
-            yield figure
-
-    monkeypatch.setattr("training.sentiment.pictures.open_figure", keep)
-    return drawn
 
 
 def crowd(words: list[str], leans: NDArray[np.float32] | None) -> WordMap:
@@ -97,8 +78,3 @@ def test_each_phase_of_training_has_its_curves(figures: list[Figure], tmp_path: 
         draw_learning_curves(tmp_path / "curves.png", [epoch], pretraining)
     lines = [[len(axes.lines) for axes in figure.axes] for figure in figures]
     assert lines == [[2, 2], [3, 2, 2], [2, 2, 2]]
-
-
-def test_classes_that_the_font_cannot_write_have_numbers(figures: list[Figure], tmp_path: Path) -> None:
-    draw_confusion_matrix(tmp_path / "matrix.png", np.array([[3, 1], [0, 2]]), ("正面", "negative"))
-    assert [tick.get_text() for tick in figures[0].axes[0].get_xticklabels()] == ["class 1", "negative"]

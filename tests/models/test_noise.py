@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.noise import draw_normal, draw_uniform, interpolate
+from models.noise import draw_normal, draw_uniform, interpolate
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 1000])

@@ -1,4 +1,4 @@
-"""Random numbers that can be had again: by NumPy's PCG64, from a request's seed."""
+"""Random numbers that can be had again: NumPy's PCG64, from a request's seed. Training and service both call this."""
 
 from collections.abc import Iterator
 from typing import Final
