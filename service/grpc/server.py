@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from service.config import Settings
-from service.errors import RequestError
+from service.errors import OverloadedError, RequestError
 from service.exchange import Answer, Exchange, Message
 from service.gate import Gate
 from service.grpc.messages import SERVICE
@@ -42,6 +42,8 @@ _CODES: Final[Mapping[int, grpc.StatusCode]] = MappingProxyType(
 )
 # Clients take 8 kB of metadata, and what is not ASCII is sent in three characters for each byte.
 _MAX_DETAIL_BYTES: Final = 2000
+# gRPC ends what comes while it closes as if its client had given it up. So long before that it is refused instead.
+_REFUSAL_SECONDS: Final = 0.5
 _REQUEST_ID: Final = "x-request-id"
 _METHOD: Final = "POST"
 
@@ -74,6 +76,7 @@ class CallServer:
         self._reception = reception
         self._metrics = metrics
         self._choose_id = choose_id
+        self._is_closing = False
         options = (
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
@@ -103,6 +106,8 @@ class CallServer:
 
     async def close(self, seconds: float) -> None:
         """Take no more calls, and return when those that there are have been answered, or after ``seconds``."""
+        self._is_closing = True
+        await asyncio.sleep(min(_REFUSAL_SECONDS, seconds))
         await self._server.stop(seconds)
 
     def _make_call(self, route: Route) -> Call:
@@ -112,6 +117,8 @@ class CallServer:
             exchange = self._begin(route, content, context)
             status = CLIENT_CLOSED
             try:
+                if self._is_closing:
+                    raise OverloadedError("draining: the service is about to stop", retry_after_seconds=1)
                 found = route if self._gate is None else self._gate.find(route, exchange.scope)
                 answer = await self._reception.answer(found, exchange)
                 assert isinstance(answer, Answer)  # noqa: S101  # calls are answered as a whole

@@ -1,4 +1,4 @@
-"""What Triton's own client asks by gRPC, that it is what HTTP answers, and that without the setting there is none of it."""
+"""Triton's own client is answered by gRPC as it is by HTTP, and without the setting there is nothing of it."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as triton  # type: ignore[import-untyped]
-import tritonclient.http
+import tritonclient.http  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -50,10 +50,8 @@ from tests.tensor_kind import ENDING, TABLE, add_tensor_version
 from tests.versions import KIND, LABELS, add_version, plain_picture, run_graph
 
 COLOUR = (200, 40, 10)
-CALLS = (
-    "ServerLive ServerReady ServerMetadata ModelReady ModelMetadata ModelInfer "
-    "RepositoryIndex RepositoryModelLoad RepositoryModelUnload"
-).split()
+READING = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "RepositoryIndex")
+CALLS = (*READING, "ModelInfer", "RepositoryModelLoad", "RepositoryModelUnload")
 CODES = grpc.StatusCode
 # The fields in which a message has the elements of the tensors' graph, by the name of the input.
 FIELDS = {"numbers": "fp32_contents", "texts": "bytes_contents", "flags": "bool_contents", "index": "int64_contents"}
@@ -461,7 +459,7 @@ def test_keys_limits_administration_and_certificates_are_those_of_http(
 
     def is_ready(port_of_http: int) -> bool:
         try:
-            return httpx.get(f"https://127.0.0.1:{port_of_http}/readyz", verify=False).status_code == 200  # noqa: S501
+            return httpx.get(f"https://127.0.0.1:{port_of_http}/readyz", verify=False).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -547,9 +545,7 @@ def test_without_the_setting_there_is_no_port_and_nothing_of_grpc_is_loaded(mode
             lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
             listening = {line[1] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
             assert {int(address.rpartition(":")[2], 16) for address in listening} <= {service.port}
-    script = (
-        "import sys, service.app, service.front, service.preflight; print({'grpc', 'google.protobuf'} & {*sys.modules})"
-    )
+    script = "import sys, service.app, service.preflight; print({'grpc', 'google.protobuf'} & {*sys.modules})"
     finished = subprocess.run(
         [sys.executable, "-c", script],
         check=True,
@@ -615,7 +611,7 @@ def test_what_takes_too_long_or_is_given_up_is_ended() -> None:
 
     async def wait_until(count: int, metrics: Metrics) -> None:
         async with asyncio.timeout(10):
-            while sum(count_statuses(metrics).values()) < count:
+            while sum(count_statuses(metrics).values()) < count:  # noqa: ASYNC110  # it says so by being counted
                 await asyncio.sleep(0.01)
 
     async def check() -> None:
@@ -677,8 +673,11 @@ def test_calls_that_have_begun_are_finished_when_the_server_closes() -> None:
         async with serve_call(answer, Metrics()) as (server, call):
             begun = [call(b"") for _ in range(5)]
             await asyncio.sleep(0.2)
-            await server.close(10)
+            closing = asyncio.create_task(server.close(10))
+            await asyncio.sleep(0)
+            assert await fail(call(b"")) == (CODES.UNAVAILABLE, "draining: the service is about to stop")
             assert [await each for each in begun] == [b"done"] * 5
+            await closing
             assert (await fail(call(b"")))[0] is CODES.UNAVAILABLE
 
     asyncio.run(check())
