@@ -59,7 +59,7 @@ class Bench:
 
     def measure(self, contender: Contender, round_: int, connections: Sequence[int], seconds: int) -> list[Sample]:
         """Start ``contender`` and measure it under each workload and number of connections."""
-        port = _free_port()
+        port = free_port()
         variables = environment(contender, self.models, self.version_folder, self._answers, self.workspace / "bentoml")
         log = self.workspace / f"{contender.name}.log"
         with Server(contender.command(port), variables, self.server_core, log) as server:
@@ -139,7 +139,8 @@ def _ask(url: str, contender: Contender, workload: Workload, index: int) -> obje
         return None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
