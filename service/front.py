@@ -176,9 +176,7 @@ class Front:
 
         settings, metrics = service.settings, service.metrics
         graphs = Graphs(service.catalogue, settings, metrics, intake, service.audit)
-        calls = Calls(
-            graphs, Administration(service.catalogue), settings.max_body_bytes, is_draining=lambda: self.draining
-        )
+        calls = Calls(graphs, Administration(service.catalogue), settings, is_draining=lambda: self.draining)
         server = CallServer(settings, calls.list_routes(), self._gate, self._reception, metrics, self._choose_id)
         await server.open()
         return server

@@ -1,5 +1,6 @@
 """The calls of the service ``inference.GRPCInferenceService``."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from service.administration import Administration, LoadRequest, UnloadRequest
 from service.bodies import read_content
+from service.config import Settings
 from service.errors import BadBodyError, NotFoundError, OverloadedError, UnprocessableError
 from service.exchange import Answer, Exchange
 from service.graphs import Graphs
@@ -27,16 +29,18 @@ class Calls:
     Args:
         graphs: what is asked.
         administration: loads and unloads models.
-        max_message_bytes: the bytes of a request's message at most.
+        settings: the bytes of a message at most, and of all that are being read or answered.
         is_draining: whether the service is about to stop.
     """
 
     def __init__(
-        self, graphs: Graphs, administration: Administration, max_message_bytes: int, is_draining: Callable[[], bool]
+        self, graphs: Graphs, administration: Administration, settings: Settings, is_draining: Callable[[], bool]
     ) -> None:
         self._graphs = graphs
         self._administration = administration
-        self._max_message_bytes = max_message_bytes
+        self._max_message_bytes = settings.max_body_bytes
+        # How large a message is, is known when it was read. So no more are read at a time than there is room for.
+        self._reading = asyncio.Semaphore(settings.max_pending_bytes // settings.max_body_bytes)
         self._is_draining = is_draining
 
     def list_routes(self) -> dict[str, Route]:
@@ -85,7 +89,7 @@ class Calls:
 
     async def infer(self, exchange: Exchange) -> Answer:
         """Run a model's graph on the tensors of a request."""
-        content = await read_content(exchange.receive, self._max_message_bytes)
+        content = await self._read_content(exchange)
         self._graphs.intake.take(len(content))
         try:
             request = _parse("ModelInferRequest", content)
@@ -115,7 +119,11 @@ class Calls:
         return _answer("RepositoryModelUnloadResponse")
 
     async def _read(self, name: str, exchange: Exchange) -> Any:
-        return _parse(name, await read_content(exchange.receive, self._max_message_bytes))
+        return _parse(name, await self._read_content(exchange))
+
+    async def _read_content(self, exchange: Exchange) -> bytes:
+        async with self._reading:
+            return await read_content(exchange.receive, self._max_message_bytes)
 
 
 def _parse(name: str, content: bytes) -> Any:

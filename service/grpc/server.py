@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from service.config import Settings
-from service.errors import OverloadedError, RequestError
+from service.errors import BadBodyError, OverloadedError, RequestError
 from service.exchange import Answer, Exchange, Message
 from service.gate import Gate
 from service.grpc.messages import SERVICE
@@ -47,7 +47,7 @@ _REFUSAL_SECONDS: Final = 0.5
 _REQUEST_ID: Final = "x-request-id"
 _METHOD: Final = "POST"
 
-Call = Callable[[bytes, Any], Awaitable[bytes]]
+Call = Callable[[object, Any], Awaitable[bytes]]
 
 
 class CallServer:
@@ -83,8 +83,11 @@ class CallServer:
             ("grpc.so_reuseport", 1),
         )
         self._server = grpc.aio.server(options=options)
-        # Messages pass through as bytes, so that what they cost is counted, and what is none is answered as any fault.
-        handlers = {name: grpc.unary_unary_rpc_method_handler(self._make_call(route)) for name, route in routes.items()}
+        # A message is read by who answers it, so that refused ones are not read and slow ones run out of time; it comes
+        # as bytes, so that what it costs is counted. To who calls, a stream of one message is no different from one.
+        handlers = {
+            name: grpc.stream_unary_rpc_method_handler(self._make_call(route)) for name, route in routes.items()
+        }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
     async def open(self) -> None:
@@ -113,8 +116,8 @@ class CallServer:
     def _make_call(self, route: Route) -> Call:
         """What answers the calls of a route."""
 
-        async def call(content: bytes, context: Any) -> bytes:
-            exchange = self._begin(route, content, context)
+        async def call(_: object, context: Any) -> bytes:
+            exchange = self._begin(route, context)
             status = CLIENT_CLOSED
             try:
                 if self._is_closing:
@@ -142,7 +145,7 @@ class CallServer:
 
         return call
 
-    def _begin(self, route: Route, content: bytes, context: Any) -> Exchange:
+    def _begin(self, route: Route, context: Any) -> Exchange:
         """A call, in the form of a request."""
         began = time.perf_counter()
         seconds = context.time_remaining()
@@ -161,6 +164,9 @@ class CallServer:
         }
 
         async def receive() -> Message:
+            content = await context.read()
+            if content is grpc.aio.EOF:
+                raise BadBodyError("the call has no message")
             return {"type": "http.request", "body": content, "more_body": False}
 
         task = asyncio.current_task()
