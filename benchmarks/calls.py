@@ -1,7 +1,7 @@
-"""Measures what gRPC costs beside HTTP: one picture's tensor to the same graph by the Open Inference Protocol by both.
+"""Measures what gRPC costs beside HTTP: one row in binary to the same graph by the Open Inference Protocol, by both.
 
-    python -m benchmarks.calls
-    python -m benchmarks.calls --models runs/cnn/models --seconds 5 --rounds 5
+    python -m benchmarks.calls                                    the shipped predictor of churn
+    python -m benchmarks.calls --kind image_classifier --seconds 5 --rounds 5
 
 Starts the service on one core, where it speaks both, and asks it from another, so many requests at a time: by gRPC over
 one channel, by HTTP over as many connections. Each round measures the run of the graph alone in this process, then one
@@ -13,6 +13,7 @@ extra ``grpc``.
 import argparse
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -24,35 +25,38 @@ from typing import Any, Final
 
 import grpc.aio
 import httpx
-import numpy as np
 import onnxruntime as ort
 import orjson
 
 from benchmarks.measurement import ROOT, free_port
 from benchmarks.process import Server
-from models.manifest import GRAPH_FILE, load_manifest
+from benchmarks.workloads import KINDS
+from models.manifest import GRAPH_FILE, TensorSpec, load_manifest
 from models.repository import Repository
+from service import tensors
 from service.grpc.messages import SERVICE, find_message
 
-KIND: Final = "image_classifier"
 WARM_UP_SECONDS: Final = 1.0
 
 Ask = Callable[[], Awaitable[bytes]]
 
 
 class Bench:
-    """The service, one request to it in both forms, and the same without it."""
+    """One request to the service in both forms, and the same without it.
 
-    def __init__(self, models: Path) -> None:
-        repository = Repository(models)
-        folder = repository.folder(KIND, repository.newest(KIND))
-        spec = load_manifest(folder).inputs[0]
-        shape = [1, *(size for size in spec.shape[1:] if isinstance(size, int))]
-        self._pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    Args:
+        folder: the version that is asked.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        manifest = load_manifest(folder)
+        self._kind = manifest.kind
+        self._inputs = manifest.inputs
+        # Zeros and empty texts: the graph takes them as it takes any others.
+        self._row = {spec.name: tensors.stack(_fill(spec), spec.dtype) for spec in manifest.inputs}
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = ort.InferenceSession(folder / GRAPH_FILE, options, providers=["CPUExecutionProvider"])
-        self._input = spec.name
         self.http_port, self.grpc_port = free_port(), free_port()
         self.protocols: dict[str, Callable[[], AbstractAsyncContextManager[Ask]]] = {
             "HTTP": self._connect_http,
@@ -61,12 +65,11 @@ class Bench:
 
     def measure_limit(self, seconds: float) -> float:
         """The microseconds of CPU of one run."""
-        feeds = {self._input: self._pixels}
         for _ in range(10):
-            self._session.run(None, feeds)
+            self._session.run(None, self._row)
         runs, began = 0, time.process_time()
         while time.process_time() - began < seconds:
-            self._session.run(None, feeds)
+            self._session.run(None, self._row)
             runs += 1
         return (time.process_time() - began) / runs * 1e6
 
@@ -105,9 +108,11 @@ class Bench:
     @asynccontextmanager
     async def _connect_grpc(self) -> AsyncIterator[Ask]:
         """A channel; a question is a message and its answer another."""
-        request = find_message("ModelInferRequest")(model_name=KIND)
-        request.inputs.add(name=self._input, datatype="UINT8", shape=self._pixels.shape)
-        request.raw_input_contents.append(self._pixels.tobytes())
+        request = find_message("ModelInferRequest")(model_name=self._kind)
+        for spec in self._inputs:
+            array = self._row[spec.name]
+            request.inputs.add(name=spec.name, datatype=tensors.DATATYPES[spec.dtype], shape=array.shape)
+            request.raw_input_contents.append(tensors.write_binary(array))
         message = request.SerializeToString()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.grpc_port}") as channel:
             call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
@@ -121,15 +126,19 @@ class Bench:
     @asynccontextmanager
     async def _connect_http(self) -> AsyncIterator[Ask]:
         """A connection; an answer is its headers and its body."""
-        tensor = {"name": self._input, "datatype": "UINT8", "shape": self._pixels.shape}
-        parameters = {"binary_data_size": self._pixels.nbytes}
-        document: dict[str, Any] = {
-            "inputs": [{**tensor, "parameters": parameters}],
-            "parameters": {"binary_data_output": True},
-        }
-        header = orjson.dumps(document)
-        body = header + self._pixels.tobytes()
-        head = f"POST /v2/models/{KIND}/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+        contents = [tensors.write_binary(self._row[spec.name]) for spec in self._inputs]
+        inputs = [
+            {
+                "name": spec.name,
+                "datatype": tensors.DATATYPES[spec.dtype],
+                "shape": self._row[spec.name].shape,
+                "parameters": {"binary_data_size": len(content)},
+            }
+            for spec, content in zip(self._inputs, contents, strict=True)
+        ]
+        header = orjson.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}})
+        body = b"".join([header, *contents])
+        head = f"POST /v2/models/{self._kind}/infer HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
         head += f"content-type: application/octet-stream\r\ninference-header-content-length: {len(header)}\r\n\r\n"
         message = head.encode() + body
         reader, writer = await asyncio.open_connection("127.0.0.1", self.http_port)
@@ -145,6 +154,14 @@ class Bench:
             yield ask
         finally:
             writer.close()
+
+
+def _fill(spec: TensorSpec) -> list[Any]:
+    """The elements of one row of an input, in lists by its shape; what varies is one long."""
+    filled: Any = "" if spec.dtype == "string" else 0
+    for size in reversed(spec.shape[1:]):
+        filled = [filled] * (size if isinstance(size, int) else 1)
+    return [filled]
 
 
 def _read_header(head: bytes, name: bytes) -> int:
@@ -169,6 +186,7 @@ def _measure(bench: Bench, server: Server, options: argparse.Namespace) -> dict[
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=KINDS, default="churn", help="what is asked (churn)")
     parser.add_argument("--models", type=Path, default=ROOT / "models", help="folder of models (models/)")
     parser.add_argument("--at-a-time", type=int, nargs="+", default=[1, 16], help="requests at a time (1 16)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one load (3)")
@@ -183,14 +201,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if len(cores) < 2:
         raise RuntimeError(f"{len(cores)} core: the service and what asks it need one each")
     os.sched_setaffinity(0, {cores[1]})
-    bench = Bench(options.models.resolve())
+    repository = Repository(options.models.resolve())
+    folder = repository.folder(options.kind, repository.newest(options.kind))
+    bench = Bench(folder)
     command = [sys.executable, "-m", "bentoml", "serve", "service.app:ModelService", "--working-dir", str(ROOT)]
     command += ["--host", "127.0.0.1", "--port", str(bench.http_port)]
     with tempfile.TemporaryDirectory(prefix="modelyard-benchmark-") as workspace:
+        models = Path(workspace) / "models"  # of that version alone
+        shutil.copytree(folder, models / options.kind / folder.name)
         environment = {
             "BENTOML_HOME": workspace,
             "BENTOML_DO_NOT_TRACK": "True",
-            "MODELYARD_MODELS": str(options.models.resolve()),
+            "MODELYARD_MODELS": str(models),
             "MODELYARD_GRPC_PORT": str(bench.grpc_port),
         }
         with Server(command, environment, cores[0], Path(workspace) / "log") as server:
