@@ -25,7 +25,8 @@ from service.metrics import Metrics
 from service.reception import CLIENT_CLOSED, Reception
 from service.routes import Route
 
-_CODES: Final[Mapping[int, grpc.StatusCode]] = MappingProxyType(
+# The code that stands for each status of HTTP's that a call can end with.
+CODES: Final[Mapping[int, grpc.StatusCode]] = MappingProxyType(
     {
         400: grpc.StatusCode.INVALID_ARGUMENT,
         401: grpc.StatusCode.UNAUTHENTICATED,
@@ -179,7 +180,7 @@ def _refuse(context: Any, error: RequestError, request_id: str) -> None:
     """Answer a call with the status that stands for ``error``, and with the headers that HTTP's answer has."""
     detail = error.detail.encode()[:_MAX_DETAIL_BYTES].decode(errors="ignore")
     headers = [(name.decode(), value.decode()) for name, value in error.headers]
-    context.set_code(_CODES[error.status])
+    context.set_code(CODES[error.status])
     context.set_details(detail)
     context.set_trailing_metadata(((_REQUEST_ID, request_id), *headers))
 

@@ -32,12 +32,14 @@ from service.errors import (
     ConflictError,
     NotFoundError,
     OverloadedError,
+    RequestError,
     TooLargeError,
     UnprocessableError,
 )
 from service.exchange import Answer, Exchange
 from service.grpc.extra import check_grpc
 from service.grpc.messages import PACKAGE, SERVICE, find_message
+from service.grpc.server import CODES as CODES_BY_STATUS
 from service.grpc.server import CallServer
 from service.keys import add_key
 from service.metrics import Metrics
@@ -683,6 +685,11 @@ def test_a_failure_has_the_code_that_stands_for_its_status() -> None:
             ]
 
     asyncio.run(check())
+
+
+def test_every_failure_has_a_code_but_those_of_methods_and_media_types_which_calls_have_not() -> None:
+    statuses = {error.status for error in RequestError.__subclasses__()}
+    assert set(CODES_BY_STATUS) == statuses - {405, 415}
 
 
 def test_calls_that_have_begun_are_finished_when_the_server_closes() -> None:
