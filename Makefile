@@ -61,7 +61,7 @@ lock: .venv-lock/bin/uv ## Pin every dependency: constraints.txt, and of these t
 
 .venv-dev/complete: pyproject.toml constraints.txt
 	@echo "Setting up .venv-dev for training and tests: several minutes, once"
-	@$(PYTHON) -m venv .venv-dev && $(DEV)/pip $(INSTALL) --editable '.[train,dev,traces]'
+	@$(PYTHON) -m venv .venv-dev && $(DEV)/pip $(INSTALL) --editable '.[train,dev,traces,grpc]'
 	@touch $@
 
 # Apart from .venv-dev, which cannot be made while pyproject.toml and constraints.txt disagree.

@@ -66,7 +66,7 @@ class UnloadRequest(BaseModel):
 
 
 class Administration:
-    """Answers for the routes that only administrators may use. Each public method is one route."""
+    """Answers for the routes that only administrators may use: each public method that takes an exchange is one."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
@@ -100,23 +100,39 @@ class Administration:
     async def load(self, exchange: Exchange) -> Answer:
         """Load a version, or look at the files of a kind anew and serve what is to serve."""
         kind = _find_kind(exchange)
-        version = (await _read(exchange, LoadRequest)).parameters.version
-        await self._catalogue.take(kind, None if version is None else int(version))
+        await self.load_version(kind, (await _read(exchange, LoadRequest)).parameters.version)
         return self._describe(kind)
 
     async def unload(self, exchange: Exchange) -> Answer:
         """Let a version go that was loaded by its number, or serve the kind no more."""
         kind = _find_kind(exchange)
-        version = (await _read(exchange, UnloadRequest)).parameters.version
+        await self.unload_version(kind, (await _read(exchange, UnloadRequest)).parameters.version)
+        return self._describe(kind)
+
+    async def load_version(self, kind: str, version: str | None) -> None:
+        """Load ``version``, or look at the files of ``kind`` anew and serve what is to serve.
+
+        Raises:
+            RequestError: there is no such kind, or what was to be loaded was refused.
+        """
+        _check_kind(kind)
+        await self._catalogue.take(kind, None if version is None else int(version))
+
+    async def unload_version(self, kind: str, version: str | None) -> None:
+        """Let ``version`` go, which was loaded by its number, or serve ``kind`` no more.
+
+        Raises:
+            RequestError: there is no such kind, or the version has a part in what serves.
+        """
+        _check_kind(kind)
         if version is None:
             await self._catalogue.change(kind, _unload)
-            return self._describe(kind)
+            return
         number = int(version)
         parts = {entry.version: entry.state for entry in self._catalogue.list_entries(kind)}
         if parts.get(number) in ("serving", "canary", "shadow"):
             raise ConflictError(f"version {number} of {kind} cannot be unloaded: its state is {parts[number]}")
         await self._catalogue.change(kind, lambda plan: _leave_out(plan, number))
-        return self._describe(kind)
 
     def _describe(self, kind: str) -> Answer:
         return Answer(200, JSON, orjson.dumps(describe_plan(self._catalogue, kind)))
@@ -154,9 +170,13 @@ def _leave_out(plan: Plan, version: int) -> Plan:
 
 def _find_kind(exchange: Exchange) -> str:
     kind: str = exchange.scope["path_params"]["kind"]
+    _check_kind(kind)
+    return kind
+
+
+def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise NotFoundError("no such kind of model: /models lists those that there are")
-    return kind
 
 
 async def _read(exchange: Exchange, model: type[AnyModel]) -> AnyModel:

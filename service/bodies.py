@@ -103,8 +103,19 @@ def read_quickly(model: type[AnyModel], content: bytes, load: Callable[[bytes], 
         UnprocessableError: it is JSON, but not what ``model`` says.
     """
     try:
-        return model.model_validate(load(content))
+        document = load(content)
     except orjson.JSONDecodeError as error:
         raise BadBodyError(f"the body is not JSON: {error}") from error
+    return check_document(model, document)
+
+
+def check_document(model: type[AnyModel], document: object) -> AnyModel:
+    """What was read already, as ``model``.
+
+    Raises:
+        UnprocessableError: it is not what ``model`` says.
+    """
+    try:
+        return model.model_validate(document)
     except ValidationError as error:
         raise UnprocessableError(list_problems(error, "")) from error

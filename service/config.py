@@ -159,6 +159,10 @@ class Settings(BaseSettings):
         default=None, ge=1, le=65535, description="Where metrics and administration are, and nowhere else."
     )
     admin_host: str = Field(default="127.0.0.1", description="The address of that port.")
+    grpc_port: int = Field(
+        default=0, ge=0, le=65535, description="Where the Open Inference Protocol is spoken by gRPC; 0: nowhere."
+    )
+    grpc_host: str = Field(default="127.0.0.1", description="The address of that port.")
 
     # How many processes, and how they end.
     workers: int = Field(default=1, ge=1, le=256, description="The processes that serve, each with all models.")

@@ -1,6 +1,7 @@
 """One request on its way, and its answer."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -68,3 +69,8 @@ class Exchange:
         self.body_complete = False
         self.listener: asyncio.Task[None] | None = None  # waits for the client to go, where the answer takes long
         self.ended_by: Literal["deadline", "client"] | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its deadline passed, rather than that its client went, where it was ended."""
+        return self.ended_by == "deadline" or time.perf_counter() >= self.deadline

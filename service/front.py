@@ -14,23 +14,18 @@ import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import bentoml
 
 from service.administration import Administration
 from service.attendance import Attendance
 from service.audit import Audit
-from service.bodies import Disconnect
 from service.catalogue import Catalogue
 from service.config import Settings
 from service.errors import (
     BadBodyError,
-    DeadlineError,
-    ForbiddenError,
     InternalError,
-    MethodNotAllowedError,
-    NotFoundError,
     OverloadedError,
     RequestError,
     TooLargeError,
@@ -38,6 +33,7 @@ from service.errors import (
 )
 from service.exchange import PROBLEM, Answer, Application, Exchange, Message, Receive, Scope, Send
 from service.gate import Gate, make_gate
+from service.graphs import Graphs
 from service.inference_protocol import InferenceProtocol, is_protocol
 from service.intake import Intake
 from service.kinds import KINDS
@@ -46,23 +42,21 @@ from service.metrics import Metrics
 from service.operations import Operations
 from service.predictions import Predictions
 from service.protocol import WRITE_ANSWER, Headers, WriteAnswer
+from service.reception import CLIENT_CLOSED, Reception
 from service.response_cache import ResponseCache
-from service.routes import NO_SUCH_ROUTE, READING, Handler, Route, Routes, reading
+from service.routes import READING, Route, Routes, is_behind, reading
 from service.siblings import find_siblings
 from service.stream import Stream
-from service.timeouts import HEADER as TIMEOUT
-from service.timeouts import read_timeout
 
-# What BentoML's application answers: the files of the documentation page, and what its client reads first.
-_BEHIND: Final = ("/schema.json",)
-_BEHIND_FOLDER: Final = "/static_content/"
+if TYPE_CHECKING:
+    from service.grpc.server import CallServer
+
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # How long a refused body is still read, so that its client comes to read the refusal.
 _LINGER_SECONDS: Final = 2.0
 _NO_EXTENSIONS: Final[Mapping[str, object]] = MappingProxyType({})
 _READINESS: Final = ("/readyz", "/ready")
-_CLIENT_CLOSED: Final = 499  # nginx's status for a client that went before its answer
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +68,8 @@ class Front:
         self._behind = behind
         self._attendance = Attendance()
         self._gate: Gate | None = None
+        self._calls: CallServer | None = None
+        self._finishing: asyncio.Task[None] | None = None
         self._table: Mapping[str, Route] = {}
         self.draining = False
         self._id_prefix = secrets.token_hex(6) + "-"
@@ -81,13 +77,16 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, by the ASGI protocol."""
+        if scope["type"] == "lifespan":
+            await self._behind(scope, self._finish_before_stop(receive), self._open_after_start(send))
+            return
         if scope["type"] != "http":
-            await self._behind(scope, receive, self._open_after_start(send) if scope["type"] == "lifespan" else send)
+            await self._behind(scope, receive, send)
             return
         began = time.perf_counter()
         headers = dict(scope["headers"])
         sent_id = headers.get(b"x-request-id")
-        request_id = self._make_id() if sent_id is None else self._take_id(sent_id)
+        request_id = self._choose_id(sent_id)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # ASGI applications run in tasks
         deadline = began + self._settings.deadline_seconds
@@ -95,7 +94,7 @@ class Front:
         route = self._routes.find(scope)
         if self._gate is not None:
             route = self._gate.find(route, scope)
-        if route is None and scope["method"] in READING and _is_behind(scope["path"]):
+        if route is None and scope["method"] in READING and is_behind(scope["path"]):
             name, status = "behind", await self._pass_on(exchange, send)
         else:
             name = "unknown" if route is None else route.name
@@ -123,6 +122,8 @@ class Front:
     def hurry(self, seconds: float) -> None:
         """Give no request that is being answered longer than ``seconds`` from now on."""
         self._attendance.hurry(seconds)
+        if self._calls is not None:
+            self._finishing = asyncio.get_running_loop().create_task(self._calls.close(seconds + _LINGER_SECONDS))
 
     def refuse_unreadable(self) -> tuple[int, Headers, bytes]:
         """The answer to what is no HTTP: its status, headers and body."""
@@ -132,6 +133,9 @@ class Front:
         access(request_id, "unreadable", "other", error.status, 0.0)
         content = error.to_json(request_id)
         return error.status, _list_headers(Answer(error.status, PROBLEM, content), request_id, ()), content
+
+    def _choose_id(self, sent_id: bytes | None) -> str:
+        return self._make_id() if sent_id is None else self._take_id(sent_id)
 
     def _take_id(self, sent_id: bytes) -> str:
         return sent_id.decode() if _REQUEST_ID.fullmatch(sent_id) else self._make_id()
@@ -147,9 +151,11 @@ class Front:
                 service = bentoml.get_current_service()
                 self._settings, self._metrics = service.settings, service.metrics
                 self._gate = make_gate(service.settings)
+                self._reception = Reception(service.settings, self._gate, self._attendance)
                 if service.settings.keys is None:
                     logger.warning("open: no keys are set, so whoever reaches the port may ask")
-                self._table = list_routes(service.catalogue, service.settings, service.metrics, service.audit)
+                intake = Intake(service.settings.max_pending_bytes)
+                self._table = list_routes(service.catalogue, service.settings, service.metrics, intake, service.audit)
                 route = self._table["/metrics"]
                 siblings = find_siblings(bentoml.server_context.worker_index or 1, route.handlers["GET"])
                 if siblings is not None:
@@ -157,44 +163,41 @@ class Front:
                     handlers = dict.fromkeys(READING, siblings.get_metrics)
                     self._table = {**self._table, "/metrics": route._replace(handlers=handlers)}
                 self._routes = Routes(self._table)
+                if service.settings.grpc_port:
+                    self._calls = await self._open_calls(service, intake)
             await send(message)
+
+        return forward
+
+    async def _open_calls(self, service: Any, intake: Intake) -> "CallServer":
+        """The server of gRPC's calls, which takes them from now on."""
+        from service.grpc.calls import Calls  # with gRPC, for who wants it
+        from service.grpc.server import CallServer
+
+        settings, metrics = service.settings, service.metrics
+        graphs = Graphs(service.catalogue, settings, metrics, intake, service.audit)
+        calls = Calls(graphs, Administration(service.catalogue), settings, is_draining=lambda: self.draining)
+        server = CallServer(settings, calls.list_routes(), self._gate, self._reception, metrics, self._choose_id)
+        await server.open()
+        return server
+
+    def _finish_before_stop(self, receive: Receive) -> Receive:
+        """``receive`` for BentoML's start and stop: calls end before what they are answered from."""
+
+        async def forward() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown" and self._finishing is not None:
+                await self._finishing
+            return message
 
         return forward
 
     async def _answer(self, route: Route | None, exchange: Exchange) -> Answer | Stream:
         """The answer of the route's handler, or the problem that keeps it from answering."""
-        self._attendance.enter(exchange)
         try:
-            if self._gate is not None:
-                refusal = self._gate.admit(route, exchange)
-                if refusal is not None:
-                    return refusal
-            if TIMEOUT in exchange.headers:
-                timeout_seconds = read_timeout(exchange.headers[TIMEOUT], self._settings.deadline_seconds)
-                exchange.deadline = exchange.began + timeout_seconds
-            handler = _find_handler(route, exchange)
-            _check_administrators(route, self._settings)
-            answer = await handler(exchange)
-            if isinstance(answer.content, bytes):
-                return answer
-            return await Stream.begin(answer, answer.content)
+            return await self._reception.answer(route, exchange)
         except RequestError as problem:
             error = problem
-        except Disconnect:
-            return Answer(_CLIENT_CLOSED, b"", b"")
-        except asyncio.CancelledError:
-            if exchange.ended_by is None:
-                raise
-            exchange.task.uncancel()
-            if exchange.ended_by == "client":
-                return Answer(_CLIENT_CLOSED, b"", b"")
-            error = DeadlineError(f"no answer within {round(exchange.deadline - exchange.began, 3):g} seconds")
-        except Exception:
-            # The last resort, so that a fault in one request ends that request alone and has the shape of any other.
-            logger.exception("request %s failed", exchange.request_id)
-            error = InternalError("a fault of the service; its log has it under this request's id")
-        finally:
-            self._attendance.leave(exchange)
         headers = error.headers
         if isinstance(error, TooLargeError):
             headers = [*headers, (b"connection", b"close")]
@@ -204,7 +207,7 @@ class Front:
 
     async def _send(self, exchange: Exchange, answer: Answer, send: Send) -> None:
         """Send an answer that is there as a whole, unless there is nobody to read it."""
-        if answer.status == _CLIENT_CLOSED:
+        if answer.status == CLIENT_CLOSED:
             return
         content = answer.content
         assert isinstance(content, bytes)  # noqa: S101  # else it is a Stream
@@ -245,7 +248,7 @@ class Front:
             if exchange.ended_by == "deadline":
                 seconds = self._settings.deadline_seconds
                 logger.warning("request %s ended: its client read nothing for %g seconds", exchange.request_id, seconds)
-            return _CLIENT_CLOSED
+            return CLIENT_CLOSED
         except RequestError as error:
             logger.warning("request %s ended in the middle of its answer: %s", exchange.request_id, error.detail)
             return error.status
@@ -299,11 +302,10 @@ class Front:
 
 
 def list_routes(
-    catalogue: Catalogue, settings: Settings, metrics: Metrics, audit: Audit | None = None
+    catalogue: Catalogue, settings: Settings, metrics: Metrics, intake: Intake, audit: Audit | None = None
 ) -> dict[str, Route]:
     """The table of routes: every path that the service answers itself."""
     operations = Operations(catalogue, metrics)
-    intake = Intake(settings.max_pending_bytes)
     cache = ResponseCache(settings.cache_bytes, metrics) if settings.cache_bytes else None
     routes = {
         "/livez": reading("/livez", operations.get_liveness),
@@ -331,26 +333,3 @@ def _list_headers(answer: Answer, request_id: str, further: Sequence[tuple[bytes
 
 async def _refuse_readiness(_: Exchange) -> Answer:
     raise OverloadedError("draining: the service is about to stop", retry_after_seconds=1)
-
-
-def _is_behind(path: str) -> bool:
-    return path in _BEHIND or path.startswith(_BEHIND_FOLDER)
-
-
-def _check_administrators(route: Route | None, settings: Settings) -> None:
-    if route is not None and route.guarded and not settings.has_administrators:
-        raise ForbiddenError("this route is for administrators, and there are none", "admin")
-
-
-def _find_handler(route: Route | None, exchange: Exchange) -> Handler:
-    method = exchange.scope["method"]
-    if route is not None:
-        handler = route.handlers.get(method)
-        if handler is not None:
-            return handler
-        name, allowed = route.name, list(route.handlers)
-    elif _is_behind(exchange.scope["path"]):
-        name, allowed = "this page", list(READING)
-    else:
-        raise NotFoundError(NO_SUCH_ROUTE)
-    raise MethodNotAllowedError(f"{name} takes {' and '.join(allowed)}, not {method}", allowed)

@@ -16,6 +16,7 @@ from service.routes import NO_SUCH_ROUTE, Route
 
 # Whoever runs containers asks these, without a key and as often as it likes.
 PROBES: Final = frozenset(("/livez", "/readyz", "/v2/health/live", "/v2/health/ready"))
+_OPEN: Final = PROBES | {f"/inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady")}
 
 
 class Gate:
@@ -39,7 +40,7 @@ class Gate:
 
         Where there is a private port, the routes for administration are there alone, and nothing else but the probes.
         """
-        if route is None or self._admin_port is None or route.name in PROBES:
+        if route is None or self._admin_port is None or route.name in _OPEN:
             return route
         return route if route.admin == self._is_private(scope) else None
 
@@ -58,7 +59,7 @@ class Gate:
         if self._is_private(scope):
             if route is None:
                 raise NotFoundError(NO_SUCH_ROUTE)
-        elif route is None or route.name not in PROBES:
+        elif route is None or route.name not in _OPEN:
             self._check_client(route, exchange)
         return None
 

@@ -15,6 +15,7 @@ from service.audit import check_audit
 from service.catalogue import Catalogue, NoModelError
 from service.config import SettingsError, load_settings
 from service.gate import make_gate
+from service.grpc.extra import check_grpc
 from service.metrics import Metrics
 from service.providers import ProviderError
 from service.server import check_certificate
@@ -45,6 +46,7 @@ def main() -> None:
         make_gate(settings)
         check_certificate(settings)
         check_traces()
+        check_grpc(settings)
         check_audit(settings)
         catalogue = Catalogue(settings, Metrics())
         catalogue.load()

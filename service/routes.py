@@ -9,6 +9,9 @@ Handler = Callable[[Exchange], Awaitable[Answer]]
 
 READING: Final = ("GET", "HEAD")
 NO_SUCH_ROUTE: Final = "no such route: /docs.json describes those that there are"
+# What BentoML's application answers: the files of the documentation page, and what its client reads first.
+_BEHIND: Final = ("/schema.json",)
+_BEHIND_FOLDER: Final = "/static_content/"
 
 
 class Route(NamedTuple):
@@ -51,6 +54,11 @@ class Routes:
 def reading(name: str, handler: Handler) -> Route:
     """A route that can only be read."""
     return Route(name, dict.fromkeys(READING, handler))
+
+
+def is_behind(path: str) -> bool:
+    """Whether a path is one that BentoML's application answers."""
+    return path in _BEHIND or path.startswith(_BEHIND_FOLDER)
 
 
 def _fits(segment: str, text: str) -> bool:

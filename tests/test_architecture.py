@@ -50,12 +50,14 @@ def modules_of(requirements: list[str]) -> set[str]:
 
 
 SERVICE_MODULES = modules_of(PROJECT["dependencies"])
+GRPC_MODULES = SERVICE_MODULES | modules_of(PROJECT["optional-dependencies"]["grpc"])
 TRAINING_MODULES = SERVICE_MODULES | modules_of(PROJECT["optional-dependencies"]["train"])
 
 
 @pytest.mark.parametrize(("path", "modules"), imports_of("service").items())
 def test_the_service_imports_models_and_its_own_declared_dependencies_alone(path: str, modules: set[str]) -> None:
-    assert modules <= SERVICE_MODULES | {"models"}
+    allowed = GRPC_MODULES if path.startswith("service/grpc/") else SERVICE_MODULES
+    assert modules <= allowed | {"models"}
 
 
 @pytest.mark.parametrize(("path", "modules"), imports_of("training").items())

@@ -84,7 +84,7 @@ def make_route(path: str, make: Callable[[], Chunks]) -> Route:
     return Route(path, {"POST": answer})
 
 
-def list_routes(_catalogue: object, _settings: Settings, metrics: Metrics, _audit: object) -> dict[str, Route]:
+def list_routes(_catalogue: object, _settings: object, metrics: Metrics, *_: object) -> dict[str, Route]:
     async def get_metrics(_: Exchange) -> Answer:
         return Answer(200, b"text/plain", metrics.render())
 

@@ -150,7 +150,7 @@ def test_a_body_that_is_not_json_or_shorter_than_its_header_says_is_no_body() ->
         ({"half": {"data": [1]}}, "inputs[2]: expected either data or parameters.binary_data_size"),
         (
             {"half": {"parameters": {"binary_data_size": 13}}},
-            "inputs[2].parameters.binary_data_size: 13, expected 12 for FP16[2, 3]",
+            "inputs[2]: 13 bytes in binary, expected 12 for FP16[2, 3]",
         ),
         (
             {"texts": {"parameters": {"binary_data_size": 10}, "data": None}},
