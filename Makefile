@@ -49,9 +49,9 @@ reliability: .venv-dev/complete ## Prove in most of an hour what the service wit
 image: ## Build the CPU container image and check that it answers
 	@exec scripts/check-image $(ARGS)
 
-lock: .venv-lock/bin/uv ## Pin every dependency: constraints.txt, and of these the service's own: requirements.txt
+lock: .venv-lock/bin/uv ## Pin every dependency: constraints.txt, and of these what its images hold: requirements.txt
 	$(LOCK) --all-extras pyproject.toml -o constraints.txt $(ARGS)
-	$(LOCK) --no-annotate --constraints constraints.txt pyproject.toml -o requirements.txt
+	$(LOCK) --no-annotate --extra traces --extra grpc --constraints constraints.txt pyproject.toml -o requirements.txt
 
 # The files `complete` are written last: a set-up that failed is taken up again by the next run.
 .venv/complete: pyproject.toml constraints.txt
