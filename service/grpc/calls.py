@@ -5,17 +5,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import DecodeError
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from service.administration import Administration, LoadRequest, UnloadRequest
-from service.bodies import read_content
+from service.bodies import check_document, read_content
 from service.config import Settings
 from service.errors import BadBodyError, NotFoundError, OverloadedError, UnprocessableError
 from service.exchange import Answer, Exchange
 from service.graphs import Graphs
 from service.grpc.encoding import PROTOBUF, MessageEncoding, read_parameters
 from service.grpc.messages import SERVICE, find_message
-from service.problems import list_problems
+from service.problems import shorten
 from service.routes import Handler, Route
 
 _INFER: Final = f"/{SERVICE}/ModelInfer"
@@ -139,14 +139,11 @@ def _answer(message: str, /, **fields: object) -> Answer:
 
 def _check_repository(request: Any) -> None:
     if request.repository_name:
-        message = f"'{request.repository_name[:60]}', expected none: there is one repository, without a name"
+        message = f"'{shorten(request.repository_name)}', expected none: there is one repository, without a name"
         raise UnprocessableError([("repository_name", message)])
 
 
 def _check_change(request: Any, model: type[AnyModel], known: tuple[str, ...]) -> AnyModel:
     """What is to be loaded or unloaded, checked as HTTP's form of it is."""
     _check_repository(request)
-    try:
-        return model.model_validate({"parameters": read_parameters(request.parameters, "parameters", known)})
-    except ValidationError as error:
-        raise UnprocessableError(list_problems(error, "")) from error
+    return check_document(model, {"parameters": read_parameters(request.parameters, "parameters", known)})
