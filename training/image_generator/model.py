@@ -73,6 +73,8 @@ def build_generator(settings: NetworkSettings, shape: Shape) -> nn.Module:
 def build_discriminator(settings: NetworkSettings, shape: Shape) -> nn.Module:
     """The discriminator that ``settings`` name: forward(images, label) -> :class:`Verdict`.
 
+    Its ``shares_statistics`` says whether what it says of an image depends on the others of the batch.
+
     Raises:
         SettingError: as for :func:`build_generator`.
     """
@@ -252,6 +254,8 @@ class ResidualDown(nn.Module):
 class ResidualDiscriminator(nn.Module):
     """A residual block for each halving and one more, sums over places (Miyato et al. 2018, table 4)."""
 
+    shares_statistics = False
+
     def __init__(self, shape: Shape, width: int, bound: Bound) -> None:
         super().__init__()
         _, halvings = _start(shape.side)
@@ -272,6 +276,7 @@ class ConvolutionalDiscriminator(nn.Module):
 
     def __init__(self, shape: Shape, width: int, bound: Bound, *, batch_norm: bool) -> None:
         super().__init__()
+        self.shares_statistics = batch_norm
         start, halvings = _start(shape.side)
         layers: list[nn.Module] = []
         before = shape.channels
@@ -290,6 +295,8 @@ class ConvolutionalDiscriminator(nn.Module):
 
 class DenseDiscriminator(nn.Module):
     """pixels-1024-512-256 with leaky rectifiers and dropout: the textbook's first discriminator."""
+
+    shares_statistics = False
 
     def __init__(self, shape: Shape, bound: Bound) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ python -m training image_generator
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ from training.image_generator.losses import (
     match_features,
     zero_centred_penalty,
 )
-from training.image_generator.model import Shape, build_discriminator, build_generator
+from training.image_generator.model import Shape, Verdict, build_discriminator, build_generator
 from training.image_generator.pictures import arrange
 from training.image_generator.publish import Learnt, publish_version
 from training.image_generator.sampling import generate, settle_statistics
@@ -65,13 +65,13 @@ class Config:
     spectral_norm: bool = setting(True, "keep the discriminator's layers from stretching their input")
     loss: str = setting("hinge", "what generator and discriminator minimise", LOSSES)
     label_smoothing: float = setting(0.0, "bce: how much less than certain real images are called real", None, 0, 0.5)
-    classification_weight: float = setting(0.1, "the weight of telling classes apart, beside real from not", minimum=0)
+    classification_weight: float = setting(0.07, "the weight of telling classes apart, beside real from not", minimum=0)
     feature_matching: float = setting(0.0, "the weight of the distance of mean features, for the generator", minimum=0)
     lipschitz_penalty: float = setting(10.0, "wgan-gp: the weight of the penalty on slopes other than one", minimum=0)
     zero_penalty: float = setting(0.0, "the weight of the penalty on slopes at real images (R1)", minimum=0)
     penalty_interval: int = setting(8, "zero_penalty: in every how many steps it is computed", minimum=1)
     discriminator_steps: int = setting(1, "steps of the discriminator for each of the generator", minimum=1)
-    epochs: int = setting(24, "passes of the discriminator over the training images", minimum=1)
+    epochs: int = setting(30, "passes of the discriminator over the training images", minimum=1)
     batch_size: int = setting(64, "real images in one step, over all devices", minimum=2)
     generator_learning_rate: float = setting(2.5e-4, "the generator's highest learning rate", minimum=0)
     discriminator_learning_rate: float = setting(5e-4, "the discriminator's highest learning rate", minimum=0)
@@ -320,15 +320,11 @@ def discriminator_step(
     accelerator: Accelerator,
 ) -> float:
     """One step of the discriminator on real and generated images; its loss without penalties."""
-    count = len(fake)
-    seen = alter(config, torch.cat((batch.images, fake)), random)
-    with accelerator.autocast():
-        verdict = state.discriminator(seen, batch.labels.repeat(2))
-    loss = discriminator_loss(config.loss, verdict.score[:count], verdict.score[count:], config.label_smoothing)
+    on_real, on_fake = ask(config, state.discriminator, (batch.images, fake), batch.labels, random, accelerator)
+    loss = discriminator_loss(config.loss, on_real.score, on_fake.score, config.label_smoothing)
     value = loss.item()
     if config.classification_weight:
-        told = F.cross_entropy(verdict.class_logits[:count], batch.labels)
-        loss = loss + config.classification_weight * told
+        loss = loss + config.classification_weight * F.cross_entropy(on_real.class_logits, batch.labels)
     loss = loss + penalise(config, state.discriminator, batch, fake, step, random)
     apply(loss, state.discriminator, state.discriminator_optimizer, accelerator)
     return value
@@ -355,23 +351,42 @@ def generator_step(
 ) -> float:
     """One step of the generator on the images that it made; its loss without what else it learns from."""
     needs_real = config.loss == "relativistic" or config.feature_matching > 0
-    shown = torch.cat((fake, batch.images)) if needs_real else fake
+    shown = (fake, batch.images) if needs_real else (fake,)
     state.discriminator.requires_grad_(False)
-    with accelerator.autocast():
-        verdict = state.discriminator(
-            alter(config, shown, random), batch.labels.repeat(2) if needs_real else batch.labels
-        )
+    on_fake, *on_real = ask(config, state.discriminator, shown, batch.labels, random, accelerator)
     state.discriminator.requires_grad_(True)
-    count = len(fake)
-    loss = generator_loss(config.loss, verdict.score[count:], verdict.score[:count])
+    real_score = on_real[0].score if on_real else on_fake.score[:0]
+    loss = generator_loss(config.loss, real_score, on_fake.score)
     value = loss.item()
     if config.classification_weight:
-        loss = loss + config.classification_weight * F.cross_entropy(verdict.class_logits[:count], batch.labels)
+        loss = loss + config.classification_weight * F.cross_entropy(on_fake.class_logits, batch.labels)
     if config.feature_matching:
-        loss = loss + config.feature_matching * match_features(verdict.features[count:], verdict.features[:count])
+        loss = loss + config.feature_matching * match_features(on_real[0].features, on_fake.features)
     apply(loss, state.generator, state.generator_optimizer, accelerator)
     state.average.update_parameters(state.generator)
     return value
+
+
+def ask(
+    config: Config,
+    discriminator: nn.Module,
+    batches: Sequence[Tensor],
+    labels: Tensor,
+    random: torch.Generator,
+    accelerator: Accelerator,
+) -> list[Verdict]:
+    """The discriminator's verdict on each of some batches of images of the same labels.
+
+    In one pass, unless images of a batch share statistics: those of real and generated images together would be others
+    than those of generated ones alone, by which the generator learns, and each would learn what is not so for the other
+    (Chintala et al. 2016, "How to train a GAN?", point 4).
+    """
+    seen = alter(config, torch.cat(tuple(batches)), random)
+    with accelerator.autocast():
+        if discriminator.shares_statistics:
+            return [discriminator(part, labels) for part in torch.split(seen, len(labels))]
+        together = discriminator(seen, labels.repeat(len(batches)))
+    return [Verdict(*parts) for parts in zip(*(torch.split(tensor, len(labels)) for tensor in together), strict=True)]
 
 
 def apply(loss: Tensor, network: nn.Module, optimizer: Optimizer, accelerator: Accelerator) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 
 from models.image import ImagePreprocessing
@@ -23,8 +24,9 @@ from training.command import Places
 from training.errors import DivergenceError, SettingError
 from training.image_generator.comparison import compare
 from training.image_generator.losses import LOSSES
+from training.image_generator.model import Shape, build_discriminator
 from training.image_generator.sampling import Sampler
-from training.image_generator.train import keep_best, run
+from training.image_generator.train import ask, keep_best, run
 from training.noise import draw_noise
 
 EPOCHS = 50
@@ -226,6 +228,23 @@ def test_every_loss_and_remedy_trains_both_networks(
         moved = [values["step"].item() for values in optimizer.state.values()]
         assert moved
         assert min(moved) > 0
+
+
+@pytest.mark.parametrize("architecture", ["sngan", "dcgan", "mlp"])
+def test_what_a_discriminator_says_of_generated_images_does_not_depend_on_whether_it_sees_real_ones_too(
+    colours: Path, architecture: str
+) -> None:
+    torch.manual_seed(0)
+    settings = config(colours, architecture, spectral_norm=False)  # which changes with every look
+    discriminator = build_discriminator(settings, Shape(3, 8, len(COLOURS)))
+    for module in discriminator.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    real, fake, labels = torch.rand(6, 3, 8, 8), torch.rand(6, 3, 8, 8) - 1.0, torch.arange(6) % len(COLOURS)
+    random, accelerator = torch.Generator().manual_seed(0), Accelerator()
+    _, beside = ask(settings, discriminator, (real, fake), labels, random, accelerator)
+    (alone,) = ask(settings, discriminator, (fake,), labels, random, accelerator)
+    assert torch.allclose(beside.score, alone.score, atol=1e-5)
 
 
 def test_changes_larger_than_the_images_are_an_error(colours: Path, places: Places) -> None:
