@@ -288,6 +288,9 @@ class ConvolutionalDiscriminator(nn.Module):
             before = after
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.head = Head(before * start**2, shape.classes, bound)
+        if bound is _unbound:
+            for layer in (*_convolutions(self.layers), self.head.score, self.head.projection):
+                _normal(layer.weight)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor, label: Tensor) -> Verdict:
         return self.head(self.layers(images), label)  # type: ignore[no-any-return]
