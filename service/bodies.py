@@ -1,13 +1,13 @@
 """The body of a request: read within its limit, and understood as what its Content-Type says it is."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from service.errors import BadBodyError, TooLargeError, UnprocessableError
+from service.errors import BadBodyError, TooLargeError, UnprocessableError, UnsupportedMediaTypeError
 from service.problems import list_problems
 
 # Larger bodies are read off the event loop, whatever is in them.
@@ -75,6 +75,20 @@ async def read_content(receive: Receive, max_bytes: int) -> bytes:
 def media_type(content_type: bytes) -> str:
     """The type of a Content-Type header without its parameters. A body without the header is a stream of bytes."""
     return content_type.split(b";", 1)[0].strip().lower().decode("latin-1") or "application/octet-stream"
+
+
+def check_form(headers: Mapping[bytes, bytes], media_types: Collection[str]) -> str:
+    """The media type of a body, which is one that is taken and has no encoding.
+
+    Raises:
+        UnsupportedMediaTypeError: it is another, or has one.
+    """
+    found = media_type(headers.get(b"content-type", b""))
+    if found not in media_types:
+        raise UnsupportedMediaTypeError(f"the body is '{found[:100]}', expected one of {', '.join(media_types)}")
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise UnsupportedMediaTypeError("the body has a Content-Encoding, expected none")
+    return found
 
 
 def read_json(model: type[AnyModel], content: bytes) -> AnyModel:

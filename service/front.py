@@ -85,8 +85,7 @@ class Front:
             return
         began = time.perf_counter()
         headers = dict(scope["headers"])
-        sent_id = headers.get(b"x-request-id")
-        request_id = self._choose_id(sent_id)
+        request_id = self._choose_id(headers.get(b"x-request-id"))
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # ASGI applications run in tasks
         deadline = began + self._settings.deadline_seconds
@@ -135,10 +134,9 @@ class Front:
         return error.status, _list_headers(Answer(error.status, PROBLEM, content), request_id, ()), content
 
     def _choose_id(self, sent_id: bytes | None) -> str:
-        return self._make_id() if sent_id is None else self._take_id(sent_id)
-
-    def _take_id(self, sent_id: bytes) -> str:
-        return sent_id.decode() if _REQUEST_ID.fullmatch(sent_id) else self._make_id()
+        if sent_id is not None and _REQUEST_ID.fullmatch(sent_id):
+            return sent_id.decode()
+        return self._make_id()
 
     def _make_id(self) -> str:
         return f"{self._id_prefix}{next(self._numbers):x}"

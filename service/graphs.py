@@ -13,7 +13,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 from models.manifest import TensorSpec
 from service import VERSION
 from service.audit import Audit
-from service.bodies import Body
+from service.bodies import QUICK_BODY_BYTES, Body
 from service.catalogue import Catalogue
 from service.config import Settings
 from service.errors import DeadlineError, InternalError, NotFoundError, RequestError, UnprocessableError
@@ -28,8 +28,7 @@ from service.tensors import DATATYPES
 
 PLATFORM: Final = "onnxruntime_onnx"
 EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_repository", "model_repository(unload_dependents)")
-# Reading or writing this much takes a millisecond where it is JSON; what is larger is done off the event loop.
-QUICK_BYTES: Final = 65_536
+# Writing this much takes a millisecond where it is JSON; what is larger is done off the event loop.
 _QUICK_ELEMENTS: Final = 16_384
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -175,7 +174,7 @@ class Graphs:
             self._metrics.preprocess(graph.kind, graph.version, time.perf_counter() - began)
             return inference
 
-        return read() if size <= QUICK_BYTES else await asyncio.to_thread(read)
+        return read() if size <= QUICK_BODY_BYTES else await asyncio.to_thread(read)
 
     async def _write(
         self, graph: InferenceFormat, encoding: Encoding, inference: Inference, results: Sequence[Row]

@@ -14,10 +14,10 @@ import orjson
 from pydantic import BaseModel, Field, StrictBool
 
 from service.audit import Audit
-from service.bodies import declare_size, media_type, read_content, read_json
+from service.bodies import check_form, declare_size, read_content, read_json
 from service.catalogue import Catalogue
 from service.config import Settings
-from service.errors import BadBodyError, OverloadedError, UnprocessableError, UnsupportedMediaTypeError
+from service.errors import BadBodyError, OverloadedError, UnprocessableError
 from service.exchange import JSON, Answer, Exchange
 from service.graphs import Graphs
 from service.inference import Inference, InferenceFormat
@@ -96,11 +96,7 @@ class InferenceProtocol:
     async def infer(self, exchange: Exchange) -> Answer:
         """Run a model's graph on the tensors of a request."""
         headers = exchange.headers
-        kind = media_type(headers.get(b"content-type", b""))
-        if kind not in MEDIA_TYPES:
-            raise UnsupportedMediaTypeError(f"the body is '{kind[:100]}', expected one of {', '.join(MEDIA_TYPES)}")
-        if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise UnsupportedMediaTypeError("the body has a Content-Encoding, expected none")
+        check_form(headers, MEDIA_TYPES)
         if exchange.scope["query_string"]:
             raise UnprocessableError([("query", "expected none: the version stands in the path")])
         header_bytes = _read_header_length(headers.get(_HEADER_LENGTH))

@@ -5,10 +5,10 @@ import time
 from contextlib import aclosing
 
 from service.audit import Audit
-from service.bodies import Body, declare_size, media_type, read_content
+from service.bodies import Body, check_form, declare_size, read_content
 from service.catalogue import Catalogue
 from service.config import Settings
-from service.errors import InternalError, RequestError, UnsupportedMediaTypeError
+from service.errors import InternalError, RequestError
 from service.exchange import Answer, Chunks, Exchange
 from service.intake import Intake
 from service.kinds import KINDS, DecidingKind
@@ -44,13 +44,7 @@ class Predictions:
     async def post(self, exchange: Exchange) -> Answer:
         """Find out what is asked, and of which model; read the body; have it answered."""
         headers = exchange.headers
-        content_type = headers.get(b"content-type", b"")
-        kind = media_type(content_type)
-        if kind not in self._kind.MEDIA_TYPES:
-            expected = ", ".join(self._kind.MEDIA_TYPES)
-            raise UnsupportedMediaTypeError(f"the body is '{kind[:100]}', expected one of {expected}")
-        if headers.get(b"content-encoding", b"identity") != b"identity":
-            raise UnsupportedMediaTypeError("the body has a Content-Encoding, expected none")
+        kind = check_form(headers, self._kind.MEDIA_TYPES)
         query = read_query(self._kind.Query, exchange.scope["query_string"])
         model = self._catalogue.find(self._name, query.version)
         size = declare_size(headers.get(b"content-length"), self._max_body_bytes)
@@ -58,7 +52,7 @@ class Predictions:
         try:
             content = await read_content(exchange.receive, size)
             exchange.body_complete = True
-            return await self._predict(model, Body(kind, content_type, content), query, exchange)
+            return await self._predict(model, Body(kind, headers.get(b"content-type", b""), content), query, exchange)
         finally:
             self._intake.give_back(size)
 

@@ -23,11 +23,12 @@ class TracedFront(Front):
             CURRENT.set(Trace(scope))
         await super().__call__(scope, receive, send)
 
-    def _take_id(self, sent_id: bytes) -> str:
-        return _note_id(super()._take_id(sent_id))
-
-    def _make_id(self) -> str:
-        return _note_id(super()._make_id())
+    def _choose_id(self, sent_id: bytes | None) -> str:
+        request_id = super()._choose_id(sent_id)
+        trace = CURRENT.get()
+        if trace is not None:
+            trace.request_id = request_id
+        return request_id
 
 
 class TracedMetrics(Metrics):
@@ -64,13 +65,6 @@ class TracedMetrics(Metrics):
         trace = CURRENT.get()
         if trace is not None:
             self._spans.write(trace, route, method, status)
-
-
-def _note_id(request_id: str) -> str:
-    trace = CURRENT.get()
-    if trace is not None:
-        trace.request_id = request_id
-    return request_id
 
 
 def _note_stage(name: str, kind: str, version: str, seconds: float) -> None:

@@ -1,10 +1,12 @@
 """What clients find out of a server: by its metrics, and by going away."""
 
+import asyncio
 import json
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,6 +31,21 @@ def read_metric(client: httpx.Client, name: str) -> float:
 def resident_bytes(client: httpx.Client) -> int:
     """The memory of the server's worker."""
     return round(read_metric(client, "process_resident_memory_bytes"))
+
+
+def send_at_once(url: str, clients: int, send: Callable[[httpx.AsyncClient, int], Coroutine[Any, Any, None]]) -> None:
+    """Have so many ask at a time, each by ``send`` with its number."""
+
+    async def send_all() -> None:
+        limits = httpx.Limits(max_connections=clients)
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for number in range(clients):
+                group.create_task(send(client, number))
+
+    asyncio.run(send_all())
 
 
 def leave_early(client: httpx.Client, route: str, request: Mapping[str, object], kind: str) -> float:

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Serve
+from tests.service.clients import send_at_once
 from tests.service.test_app import serve_behind
 from tests.text_versions import TEXTS, Prediction, add_sentiment, expected_prediction, make_text, read_text, run_alone
 
@@ -96,12 +97,7 @@ def test_random_mixes_at_16_connections_get_exactly_their_own_answers(text_serve
             else:
                 check_predictions(answer, texts)
 
-    async def send_all() -> None:
-        async with httpx.AsyncClient(base_url=text_server, timeout=60) as client, asyncio.TaskGroup() as group:
-            for number in range(CONNECTIONS):
-                group.create_task(send(client, number))
-
-    asyncio.run(send_all())
+    send_at_once(text_server, CONNECTIONS, send)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The whole way of images that are made up: which ones, in which form, and at what cost to others."""
 
-import asyncio
 import base64
 import io
 import json
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from tests.picture_versions import HEIGHT, KIND, LABELS, WIDTH, draw_label, draw_noise, expected_pixels
-from tests.service.clients import leave_early, resident_bytes
+from tests.service.clients import leave_early, resident_bytes, send_at_once
 
 MANY = 1000
 MOST = 50_000  # the server's limit
@@ -249,16 +248,7 @@ def test_64_clients_get_exactly_their_own_images(picture_server: str) -> None:
             seed = 1000 * number + place
             check_image(image, seed, draw_label(seed), truncation)
 
-    async def send_all() -> None:
-        limits = httpx.Limits(max_connections=64)
-        async with (
-            httpx.AsyncClient(base_url=picture_server, timeout=60, limits=limits) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            for number in range(64):
-                group.create_task(send(client, number))
-
-    asyncio.run(send_all())
+    send_at_once(picture_server, 64, send)
 
 
 @pytest.mark.parametrize("accept", ["application/json", "image/png"])

@@ -5,6 +5,7 @@ import random
 
 import httpx
 
+from tests.service.clients import send_at_once
 from tests.service.test_classify import check_prediction
 from tests.versions import encode, plain_picture
 
@@ -42,16 +43,7 @@ async def send_requests(client: httpx.AsyncClient, number: int) -> None:
 
 
 def test_64_clients_with_good_and_broken_bodies_get_their_own_answers(server: str) -> None:
-    async def send_all() -> None:
-        limits = httpx.Limits(max_connections=CLIENTS)
-        async with (
-            httpx.AsyncClient(base_url=server, timeout=60, limits=limits) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            for number in range(CLIENTS):
-                group.create_task(send_requests(client, number))
-
-    asyncio.run(send_all())
+    send_at_once(server, CLIENTS, send_requests)
 
 
 def test_a_picture_has_one_answer_whatever_else_is_in_its_batch(server: str) -> None:

@@ -88,31 +88,18 @@ class Config:
     seed: int = setting(0, "decides every random choice", minimum=0)
 
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "sngan": {},
-    "dcgan": {
-        "latents": 100,
-        "spectral_norm": False,
-        "loss": "bce",
-        "label_smoothing": 0.1,
-        "classification_weight": 0.0,
-        "generator_learning_rate": 2e-4,
-        "discriminator_learning_rate": 2e-4,
-        "momentum": 0.5,
-        "second_decay": 0.999,
-    },
-    "mlp": {
-        "latents": 100,
-        "spectral_norm": False,
-        "loss": "bce",
-        "label_smoothing": 0.1,
-        "classification_weight": 0.0,
-        "generator_learning_rate": 2e-4,
-        "discriminator_learning_rate": 2e-4,
-        "momentum": 0.5,
-        "second_decay": 0.999,
-    },
+TEXTBOOK: dict[str, Any] = {
+    "latents": 100,
+    "spectral_norm": False,
+    "loss": "bce",
+    "label_smoothing": 0.1,
+    "classification_weight": 0.0,
+    "generator_learning_rate": 2e-4,
+    "discriminator_learning_rate": 2e-4,
+    "momentum": 0.5,
+    "second_decay": 0.999,
 }
+RECIPES = {"sngan": {}, "dcgan": TEXTBOOK, "mlp": TEXTBOOK}
 SMOKE = {"epochs": 2, "max_images": 600, "batch_size": 32, "width": 8, "judge_epochs": 2, "validation_fraction": 0.2}
 
 

@@ -1,6 +1,5 @@
 """The whole way of rows of a table: what is said of them, why, and what is wrong with those that are refused."""
 
-import asyncio
 import json
 import math
 from pathlib import Path
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from models.errors import ArtifactError, ManifestError
 from models.repository import Repository
 from service.kinds.churn import load
+from tests.service.clients import send_at_once
 from tests.table_versions import (
     CUSTOMER,
     DECISION,
@@ -216,16 +216,7 @@ def test_64_clients_get_exactly_their_own_answers(table_server: str) -> None:
             else:
                 check_predictions(answer, customers)
 
-    async def send_all() -> None:
-        limits = httpx.Limits(max_connections=CLIENTS)
-        async with (
-            httpx.AsyncClient(base_url=table_server, timeout=60, limits=limits) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            for number in range(CLIENTS):
-                group.create_task(send(client, number))
-
-    asyncio.run(send_all())
+    send_at_once(table_server, CLIENTS, send)
 
 
 def check_explanation(prediction: dict[str, Any], customer: Record) -> None:

@@ -1,6 +1,5 @@
 """The whole way of rows that are made up: which ones, in which form, and at what cost to others."""
 
-import asyncio
 import csv
 import io
 import time
@@ -14,7 +13,7 @@ from models.columns import ValueProblem, read_value
 from models.errors import ManifestError
 from models.repository import Repository
 from service.kinds.profile_generator import load
-from tests.service.clients import leave_early, resident_bytes
+from tests.service.clients import leave_early, resident_bytes, send_at_once
 from tests.table_versions import (
     CUSTOMER,
     GENERATOR,
@@ -202,16 +201,7 @@ def test_64_clients_get_exactly_their_own_profiles(table_server: str) -> None:
         else:
             assert answer.json()["profiles"] == expected
 
-    async def send_all() -> None:
-        limits = httpx.Limits(max_connections=64)
-        async with (
-            httpx.AsyncClient(base_url=table_server, timeout=60, limits=limits) as client,
-            asyncio.TaskGroup() as group,
-        ):
-            for number in range(64):
-                group.create_task(send(client, number))
-
-    asyncio.run(send_all())
+    send_at_once(table_server, 64, send)
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "application/json"])
