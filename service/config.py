@@ -118,7 +118,7 @@ class Settings(BaseSettings):
         description="The last rows of a version that are compared with what it has seen in training.",
     )
     drift_share: float = Field(
-        default=0.01,
+        default=0.0025,
         ge=0,
         le=1,
         description="The share of a worker's time that this may take; 0: nothing is watched, 1: every row counts.",
@@ -166,6 +166,13 @@ class Settings(BaseSettings):
 
     # How many processes, and how they end.
     workers: int = Field(default=1, ge=1, le=256, description="The processes that serve, each with all models.")
+    keep_alive_seconds: float = Field(
+        default=75.0,
+        gt=0,
+        le=86_400,
+        description="How long a connection may rest between an answer and the next request. Where a balancer keeps "
+        "connections, for longer than it does: or it sends requests on those that are just being closed.",
+    )
     drain_seconds: float = Field(
         default=0.0, ge=0, le=3600, description="From the signal to stop, and /readyz failing, to no new connections."
     )

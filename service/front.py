@@ -97,7 +97,11 @@ class Front:
             name, status = "behind", await self._pass_on(exchange, send)
         else:
             name = "unknown" if route is None else route.name
-            answer = await self._answer(route, exchange)
+            answer: Answer | Stream
+            try:
+                answer = await self._reception.answer(route, exchange)
+            except RequestError as error:
+                answer = _describe(error, exchange)
             if isinstance(answer, Stream):
                 status = await self._stream(exchange, answer, send)
             else:
@@ -190,19 +194,6 @@ class Front:
 
         return forward
 
-    async def _answer(self, route: Route | None, exchange: Exchange) -> Answer | Stream:
-        """The answer of the route's handler, or the problem that keeps it from answering."""
-        try:
-            return await self._reception.answer(route, exchange)
-        except RequestError as problem:
-            error = problem
-        headers = error.headers
-        if isinstance(error, TooLargeError):
-            headers = [*headers, (b"connection", b"close")]
-        # Clients of the Open Inference Protocol look for the reason under this name.
-        repeat_as = "error" if is_protocol(exchange.scope["path"]) else None
-        return Answer(error.status, PROBLEM, error.to_json(exchange.request_id, repeat_as=repeat_as), headers)
-
     async def _send(self, exchange: Exchange, answer: Answer, send: Send) -> None:
         """Send an answer that is there as a whole, unless there is nobody to read it."""
         if answer.status == CLIENT_CLOSED:
@@ -251,7 +242,7 @@ class Front:
             logger.warning("request %s ended in the middle of its answer: %s", exchange.request_id, error.detail)
             return error.status
         except Exception:
-            # As in _answer. uvicorn closes a connection whose answer has no end, which tells the client.
+            # As where it is received. uvicorn closes a connection whose answer has no end, which tells the client.
             logger.exception("request %s failed in the middle of its answer", exchange.request_id)
             return InternalError.status
         finally:
@@ -319,6 +310,16 @@ def list_routes(
         routes[kind.ROUTE] = Route(kind.ROUTE, {"POST": predictions.post})
     routes |= InferenceProtocol(catalogue, settings, metrics, intake, audit).list_routes()
     return routes | Administration(catalogue).list_routes()
+
+
+def _describe(error: RequestError, exchange: Exchange) -> Answer:
+    """The problem that keeps a request from being answered, as its answer."""
+    headers = error.headers
+    if isinstance(error, TooLargeError):
+        headers = [*headers, (b"connection", b"close")]
+    # Clients of the Open Inference Protocol look for the reason under this name.
+    repeat_as = "error" if is_protocol(exchange.scope["path"]) else None
+    return Answer(error.status, PROBLEM, error.to_json(exchange.request_id, repeat_as=repeat_as), headers)
 
 
 def _list_headers(answer: Answer, request_id: str, further: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

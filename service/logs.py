@@ -91,16 +91,15 @@ class Log:
         """A request's line."""
         time_text = self._clock.format(now)
         level = "error" if _is_fault(status) else "info"
-        request_id, route, method = printable(request_id), printable(route), printable(method)
         if not self.as_json:
-            return f"{time_text} {level:7} {status} {method} {route} {seconds * 1e3:.3f} ms {request_id}"
+            return printable(f"{time_text} {level:7} {status} {method} {route} {seconds * 1e3:.3f} ms {request_id}")
         fields = {
             "time": time_text,
             "level": level,
             "event": "request",
-            "request_id": request_id,
-            "route": route,
-            "method": method,
+            "request_id": printable(request_id),
+            "route": printable(route),
+            "method": printable(method),
             "status": status,
             "duration_ms": round(seconds * 1e3, 3),
         }

@@ -25,6 +25,8 @@ ADMIN_SOCKET: Final = "ADMIN_SOCKET_OF_MODELYARD"
 LAST_REQUEST_SECONDS: Final = 0.5
 _TICK_SECONDS: Final = 0.1
 _SECOND_TICKS: Final = 10
+# Some clients connect before they have anything to ask.
+_LEAST_STALL_SECONDS: Final = 5.0
 
 
 class Application(Protocol):
@@ -61,16 +63,12 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        """Once a second, end the connections whose clients have stalled for longer than a request may take.
-
-        Where a connection may be idle for longer than that, it may stall as long.
-        """
+        """Once a second, end connections whose clients stall for longer than a request may take, or rest too long."""
         if counter % _SECOND_TICKS == 0:
-            longest = max(self._settings.deadline_seconds, self.config.timeout_keep_alive)
-            since = asyncio.get_running_loop().time() - longest
+            stall_seconds = max(self._settings.deadline_seconds, _LEAST_STALL_SECONDS)
             for connection in list(self.server_state.connections):
                 if isinstance(connection, HttpProtocol):
-                    connection.end_if_stalled(since)
+                    connection.end_if_idle(stall_seconds, self._settings.keep_alive_seconds)
         return await super().on_tick(counter)
 
     async def main_loop(self) -> None:

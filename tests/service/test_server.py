@@ -1,5 +1,6 @@
 """The server speaks HTTPS where it has a certificate, and its connections end well when it drains."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -90,6 +91,48 @@ def test_while_it_drains_only_readiness_fails_and_each_connection_ends_with_its_
             os.kill(worker, signal.SIGINT)
         assert service.process.wait(30) == 0, service.text()
         assert "Traceback" not in service.text()
+
+
+def test_a_connection_may_rest_after_an_answer_for_as_long_as_is_set(models: Path, tmp_path: Path) -> None:
+    environment = {"MODELYARD_MODELS": str(models), "MODELYARD_KEEP_ALIVE_SECONDS": "1"}
+    request = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+    with (
+        run_service(tmp_path, environment) as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=10) as resting,
+        socket.create_connection(("127.0.0.1", service.port), timeout=10) as asking,
+    ):
+        for pause in (0.0, 0.5, 0.5):  # each rest counts by itself
+            time.sleep(pause)
+            resting.sendall(request)
+            assert resting.recv(65536).startswith(b"HTTP/1.1 200")
+        asking.sendall(request[:10])
+        began = time.monotonic()
+        assert resting.recv(65536) == b""
+        assert 0.9 < time.monotonic() - began < 5
+        # One that has begun to ask does not rest.
+        asking.sendall(request[10:])
+        assert asking.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_connection_whose_client_stalls_is_ended(models: Path, tmp_path: Path) -> None:
+    environment = {"MODELYARD_MODELS": str(models), "MODELYARD_DEADLINE_SECONDS": "1"}
+    request = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+    with (
+        run_service(tmp_path, environment) as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=20) as silent,
+        socket.create_connection(("127.0.0.1", service.port), timeout=20) as stalling,
+        socket.create_connection(("127.0.0.1", service.port), timeout=20) as resting,
+    ):
+        began = time.monotonic()
+        for connection, sent in ((stalling, request + request[:10]), (resting, request)):
+            connection.sendall(sent)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        for connection in (silent, stalling):
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(65536) == b""
+        assert 4.9 < time.monotonic() - began < 15
+        resting.sendall(request)
+        assert resting.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_a_private_port_that_is_taken_stops_the_start(models: Path, tmp_path: Path) -> None:
