@@ -43,7 +43,8 @@ class HttpProtocol(HttpToolsProtocol):
         # Without uvicorn's reading of X-Forwarded-For: nobody asks for the client's address.
         self.app = self.config.app
         self._application: Application = self.config.app  # type: ignore[assignment]
-        self._awaited_since: float | None = None  # the next head, while no request is being answered
+        self._awaited_since: float | None = None  # the rest of a message, or the next, where no request is answered
+        self._is_read = False  # the newest message, to its end
         self._unread_since: float | None = None  # what was written
         self._head_bytes = 0
         self._extensions = {WRITE_ANSWER: self.write_answer}
@@ -55,6 +56,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless there has been too much that is no body."""
+        if self._awaited_since is not None and self._is_resting():
+            self._awaited_since = self.loop.time()
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -65,6 +68,11 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        """Note that all of a request has been read."""
+        self._is_read = True
+        super().on_message_complete()
+
     def on_response_complete(self) -> None:
         """Go on with the next request, or await it: as uvicorn does, but without its timer."""
         self.server_state.total_requests += 1
@@ -74,7 +82,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
-            self._awaited_since = self.loop.time()
+            self._head_bytes, self._awaited_since = 0, self.loop.time()
 
     def pause_writing(self) -> None:
         """Await that the client reads."""
@@ -90,17 +98,21 @@ class HttpProtocol(HttpToolsProtocol):
         """Let the connection go where what is awaited of its client has not come for too long.
 
         Args:
-            stall_seconds: that it may take to send a head, and to read.
-            rest_seconds: that it may send nothing after an answer.
+            stall_seconds: that it may take to send a head, or what it still owes of an answered request, and to read.
+            rest_seconds: that it may send nothing between two requests.
         """
         now, stalled = self.loop.time(), [self._unread_since]
-        # uvicorn makes a new scope as soon as a request begins, and its cycle when its head is complete.
-        if self.cycle is None or self.cycle.scope is not self.scope:
+        if not self._is_resting():
             stalled.append(self._awaited_since)
         elif self._awaited_since is not None and now - self._awaited_since > rest_seconds:
             self.transport.close()
         if any(since is not None and now - since > stall_seconds for since in stalled):
             self.transport.abort()  # to close it would wait for the client to read
+
+    def _is_resting(self) -> bool:
+        """Whether a request has been read to its end, and nothing of another has come."""
+        # uvicorn makes a scope as soon as a request begins, and its cycle when its head is complete.
+        return self._is_read and not self._head_bytes and self.cycle.scope is self.scope
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text says less
         """Answer what is no HTTP, and end the connection."""
@@ -112,7 +124,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Offer the extension to the request whose headers have been read."""
         super().on_headers_complete()
-        self._head_bytes, self._awaited_since = 0, None
+        self._head_bytes, self._awaited_since, self._is_read = 0, None, False
         if self._application.draining and self.cycle is not None:
             self.cycle.keep_alive = False
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
