@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from benchmarks.reliability.endurance import Options
@@ -27,6 +28,7 @@ class Proof(NamedTuple):
 
     arguments: Sequence[str]  # of python -m
     minutes: float
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 def list_proofs(requests: int, minutes: float) -> Mapping[str, Proof]:
@@ -37,24 +39,25 @@ def list_proofs(requests: int, minutes: float) -> Mapping[str, Proof]:
         minutes: that it may ask.
     """
 
-    def test(name: str) -> Sequence[str]:
-        return ("pytest", "--quiet", f"tests/reliability/test_{name}.py")
+    def test(name: str, minutes: float) -> Proof:
+        arguments = ("pytest", "--quiet", f"tests/reliability/test_{name}.py")
+        return Proof(arguments, minutes, {"MODELYARD_RELIABILITY": "long"})
 
     asking = ("benchmarks.reliability.endurance", "--requests", str(requests), "--minutes", str(minutes))
     return {
         "reload": Proof(("benchmarks.reliability.reload",), 15),
-        "drain": Proof(test("drain"), 20),
-        "respawn": Proof(test("respawn"), 10),
-        "overload": Proof(test("overload"), 5),
-        "malformed": Proof(test("malformed"), 10),
-        "isolation": Proof(test("isolation"), 10),
+        "drain": test("drain", 20),
+        "respawn": test("respawn", 10),
+        "overload": test("overload", 5),
+        "malformed": test("malformed", 10),
+        "isolation": test("isolation", 10),
         "endurance": Proof(asking, minutes + 3),
     }
 
 
 def run_proof(proof: Proof) -> tuple[str, str]:
     """What it printed, and what is wrong: nothing, if it went well."""
-    environment = {**os.environ, "MODELYARD_RELIABILITY": "long"}
+    environment = {**os.environ, **proof.environment}
     command = [sys.executable, "-m", *proof.arguments]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

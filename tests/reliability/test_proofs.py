@@ -24,6 +24,13 @@ def test_the_rows_of_all_tables_are_found() -> None:
     ]
 
 
+def test_a_proof_that_is_no_test_runs() -> None:
+    proof = list_proofs(requests=500, minutes=1)["endurance"]
+    output, problem = run_proof(proof)
+    assert problem == "", output
+    assert read_tables(output)
+
+
 def test_a_proof_that_fails_or_takes_too_long_says_so() -> None:
     assert run_proof(Proof(("platform",), 1))[1] == ""
     output, problem = run_proof(Proof(("benchmarks.reliability.endurance", "--requests", "many"), 1))
