@@ -20,13 +20,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from service.errors import DeadlineError, OverloadedError
 from service.forecast import Forecast, Margin
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
+
+# On the event loop, a run of fewer rows lets the loop look once more for what came while their requests were read.
+# Measured with the 122,570-parameter net and 16 connections on one core (AMD EPYC), in turns with a batcher that does
+# not: runs of 15 rows instead of 8, and 3 to 7 % less CPU for a request, which then finds the caches warm. There is no
+# difference with 1 and with 64 connections; if runs of 32 waited too, answers at 64 would come a tenth later.
+_ENOUGH_ROWS: Final = 16
 
 
 class BatchRun(NamedTuple):
@@ -283,7 +289,13 @@ class Batcher(Generic[Row, Result]):
         if not self._start_scheduled:
             # Everything that arrives in this iteration of the loop comes before the call, so it joins the batch.
             self._start_scheduled = True
+            asyncio.get_running_loop().call_soon(self._start if self._executor else self._start_here)
+
+    def _start_here(self) -> None:
+        if self._queued_rows < _ENOUGH_ROWS:
             asyncio.get_running_loop().call_soon(self._start)
+        else:
+            self._start()
 
     def _give_up(self, waiting: _Waiting[Row, Result]) -> None:
         """Take what is left of a request out of its lane, if anything is."""

@@ -114,6 +114,21 @@ def test_rows_that_arrive_together_are_run_together() -> None:
     run_in_both_ways(test)
 
 
+@pytest.mark.parametrize(("first", "batches"), [(15, [[*range(16)]]), (16, [[*range(16)], [16]])])
+def test_on_the_event_loop_a_run_of_few_rows_awaits_what_comes_meanwhile(first: int, batches: list[list[int]]) -> None:
+    async def test() -> None:
+        device = Device()
+        batcher = make_batcher(device, max_batch_rows=64)
+        early = [asyncio.create_task(batcher.submit([number], FAR)) for number in range(first)]
+        await asyncio.sleep(0)
+        assert not device.batches
+        late = asyncio.create_task(batcher.submit([first], FAR))
+        await asyncio.gather(*early, late)
+        assert device.batches == batches
+
+    asyncio.run(test())
+
+
 def test_a_request_alone_is_run_at_once() -> None:
     async def test(executor: Executor | None) -> None:
         device = Device()
