@@ -289,7 +289,7 @@ class Batcher(Generic[Row, Result]):
         if not self._start_scheduled:
             # Everything that arrives in this iteration of the loop comes before the call, so it joins the batch.
             self._start_scheduled = True
-            asyncio.get_running_loop().call_soon(self._start if self._executor else self._start_here)
+            asyncio.get_running_loop().call_soon(self._start_here if self._executor is None else self._start)
 
     def _start_here(self) -> None:
         if self._queued_rows < _ENOUGH_ROWS:
