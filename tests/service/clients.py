@@ -1,4 +1,4 @@
-"""What clients find out of a server: by its metrics, and by going away."""
+"""What clients do with a server: ask at once, find out by its metrics, and go away."""
 
 import asyncio
 import json
@@ -33,6 +33,12 @@ def resident_bytes(client: httpx.Client) -> int:
     return round(read_metric(client, "process_resident_memory_bytes"))
 
 
+def connect(url: str, timeout_seconds: float | None = 10) -> socket.socket:
+    """A bare connection to a server."""
+    address = urlsplit(url)
+    return socket.create_connection((address.hostname, address.port), timeout=timeout_seconds)
+
+
 def send_at_once(url: str, clients: int, send: Callable[[httpx.AsyncClient, int], Coroutine[Any, Any, None]]) -> None:
     """Have so many ask at a time, each by ``send`` with its number."""
 
@@ -57,12 +63,11 @@ def leave_early(client: httpx.Client, route: str, request: Mapping[str, object],
         request: likewise.
         kind: of the model that makes the rows.
     """
-    address = urlsplit(str(client.base_url))
     body = json.dumps(request).encode()
     head = f"POST {route} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
     series = f'nv_inference_count{{model="{kind}"}}'
     before = read_metric(client, series)
-    with socket.create_connection((address.hostname, address.port)) as connection:
+    with connect(str(client.base_url), timeout_seconds=None) as connection:
         connection.sendall(head.encode() + b"\r\n\r\n" + body)
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     deadline = time.monotonic() + 10

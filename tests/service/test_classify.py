@@ -2,7 +2,6 @@
 
 import base64
 import re
-import socket
 import time
 from typing import Any
 
@@ -10,6 +9,7 @@ import httpx
 import pytest
 
 from service.kinds.image_classifier import Response
+from tests.service.clients import connect
 from tests.versions import encode, expected_probabilities, plain_picture
 
 RED, GREEN, BLUE = (250, 10, 20), (5, 240, 30), (0, 30, 220)
@@ -249,7 +249,7 @@ def test_other_methods_are_refused(client: httpx.Client, method: str) -> None:
 
 
 def test_a_body_that_is_declared_too_large_is_refused_before_it_is_sent(server: str) -> None:
-    with socket.create_connection(("127.0.0.1", int(server.rpartition(":")[2])), timeout=10) as connection:
+    with connect(server) as connection:
         connection.sendall(
             b"POST /classify HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 99999999999\r\n\r\n"
         )
@@ -271,7 +271,7 @@ def test_a_body_that_is_sent_too_large_is_refused(client: httpx.Client) -> None:
 
 
 def test_bodies_take_no_more_memory_than_there_is_for_them(client: httpx.Client, server: str) -> None:
-    with socket.create_connection(("127.0.0.1", int(server.rpartition(":")[2])), timeout=10) as connection:
+    with connect(server) as connection:
         head = b"POST /classify HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 900000\r\n\r\n"
         connection.sendall(head + bytes(100_000))
         wait_for_status(client, bytes(700_000), 503)

@@ -1,11 +1,11 @@
 """HTTP itself, on bare connections: what a client sees whose requests are odd, and what of those that are none."""
 
 import json
-import socket
 
 import pytest
 
 from service.protocol import join_head
+from tests.service.clients import connect
 from tests.service.test_classify import PNG
 
 POST = b"POST /classify HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: %d\r\n" % len(PNG)
@@ -13,7 +13,7 @@ POST = b"POST /classify HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\nconten
 
 def talk(server: str, *sent: bytes) -> bytes:
     """Everything that the server answers until it closes the connection."""
-    with socket.create_connection(("127.0.0.1", int(server.rpartition(":")[2])), timeout=20) as connection:
+    with connect(server, timeout_seconds=20) as connection:
         for part in sent:
             connection.sendall(part)
         answer = b""

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,10 @@ import pytest
 from service.config import Settings, SettingsError
 from service.server import check_certificate
 from tests.reliability.server import run_service
+from tests.service.clients import connect
 from tests.service.test_classify import PNG
+
+ASK = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -93,38 +97,40 @@ def test_while_it_drains_only_readiness_fails_and_each_connection_ends_with_its_
         assert "Traceback" not in service.text()
 
 
-def test_a_connection_may_rest_after_an_answer_for_as_long_as_is_set(models: Path, tmp_path: Path) -> None:
-    environment = {"MODELYARD_MODELS": str(models), "MODELYARD_KEEP_ALIVE_SECONDS": "1"}
-    request = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+@contextlib.contextmanager
+def connected(
+    count: int, models: Path, folder: Path, settings: dict[str, str], timeout_seconds: float
+) -> Iterator[list[socket.socket]]:
+    """So many connections to a service with these settings, on which nothing has been asked yet."""
     with (
-        run_service(tmp_path, environment) as service,
-        socket.create_connection(("127.0.0.1", service.port), timeout=10) as resting,
-        socket.create_connection(("127.0.0.1", service.port), timeout=10) as asking,
+        run_service(folder, {"MODELYARD_MODELS": str(models), **settings}) as service,
+        contextlib.ExitStack() as connections,
     ):
+        url = f"http://127.0.0.1:{service.port}"
+        yield [connections.enter_context(connect(url, timeout_seconds)) for _ in range(count)]
+
+
+def test_a_connection_may_rest_after_an_answer_for_as_long_as_is_set(models: Path, tmp_path: Path) -> None:
+    settings = {"MODELYARD_KEEP_ALIVE_SECONDS": "1"}
+    with connected(2, models, tmp_path, settings, timeout_seconds=10) as (resting, asking):
         for pause in (0.0, 0.5, 0.5):  # each rest counts by itself
             time.sleep(pause)
-            resting.sendall(request)
+            resting.sendall(ASK)
             assert resting.recv(65536).startswith(b"HTTP/1.1 200")
-        asking.sendall(request[:10])
+        asking.sendall(ASK[:10])
         began = time.monotonic()
         assert resting.recv(65536) == b""
         assert 0.9 < time.monotonic() - began < 5
         # One that has begun to ask does not rest.
-        asking.sendall(request[10:])
+        asking.sendall(ASK[10:])
         assert asking.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_a_connection_whose_client_stalls_is_ended(models: Path, tmp_path: Path) -> None:
-    environment = {"MODELYARD_MODELS": str(models), "MODELYARD_DEADLINE_SECONDS": "1"}
-    request = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
-    with (
-        run_service(tmp_path, environment) as service,
-        socket.create_connection(("127.0.0.1", service.port), timeout=20) as silent,
-        socket.create_connection(("127.0.0.1", service.port), timeout=20) as stalling,
-        socket.create_connection(("127.0.0.1", service.port), timeout=20) as resting,
-    ):
+    settings = {"MODELYARD_DEADLINE_SECONDS": "1"}
+    with connected(3, models, tmp_path, settings, timeout_seconds=20) as (silent, stalling, resting):
         began = time.monotonic()
-        for connection, sent in ((stalling, request + request[:10]), (resting, request)):
+        for connection, sent in ((stalling, ASK + ASK[:10]), (resting, ASK)):
             connection.sendall(sent)
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
         for connection in (silent, stalling):
@@ -132,9 +138,9 @@ def test_a_connection_whose_client_stalls_is_ended(models: Path, tmp_path: Path)
                 assert connection.recv(65536) == b""
         assert 4.9 < time.monotonic() - began < 15
         # A head that begins after a rest has its time too.
-        resting.sendall(request[:10])
+        resting.sendall(ASK[:10])
         time.sleep(1.5)
-        resting.sendall(request[10:])
+        resting.sendall(ASK[10:])
         assert resting.recv(65536).startswith(b"HTTP/1.1 200")
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import httpx
 import pytest
 
 from tests.conftest import Serve
-from tests.service.clients import read_metrics
+from tests.service.clients import connect, read_metrics
 from tests.service.test_classify import PNG, check_problem
 from tests.versions import add_version, slow_down
 
@@ -33,10 +32,6 @@ def server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     }
     with serve(environment=environment) as url:
         yield url
-
-
-def connect(server: str) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(server.rpartition(":")[2])), timeout=10)
 
 
 def test_a_slow_model_answers(client: httpx.Client) -> None:
