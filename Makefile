@@ -43,7 +43,7 @@ format: .venv-dev/complete ## Format the code and sort its imports
 benchmark: .venv-dev/complete ## Measure the service beside its peers and the floor; ARGS goes to benchmarks.serving
 	@exec $(DEV)/python -m benchmarks.serving $(ARGS)
 
-reliability: .venv-dev/complete ## Prove in most of an hour what the service withstands; ARGS goes to benchmarks.reliability
+reliability: .venv-dev/complete ## Prove in half an hour what the service withstands; ARGS goes to benchmarks.reliability
 	@exec $(DEV)/python -m benchmarks.reliability $(ARGS)
 
 image: ## Build the CPU container image and check that it answers

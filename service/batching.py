@@ -1,10 +1,10 @@
 """Rows of many requests become one run, and its results go back to their requests.
 
-A run begins as soon as the device is free: what arrived until then is the batch, and nothing waits for more. Rows that
-cost differently, as texts of different lengths do, wait in lanes: a run takes rows of one lane, so that none is filled
-up to the size of a much larger one, and the lane is that of the row which has waited longest, so that none waits for
-ever. Where all rows are alike there is one lane. This module knows no HTTP and no ONNX Runtime: ``run`` is any function
-from rows to as many results, in their order.
+A run begins as soon as the device is free: what is there then is the batch, and nothing waits for what is not. Rows
+that cost differently, as texts of different lengths do, wait in lanes: a run takes rows of one lane, so that none is
+filled up to the size of a much larger one, and the lane is that of the row which has waited longest, so that none waits
+for ever. Where all rows are alike there is one lane. This module knows no HTTP and no ONNX Runtime: ``run`` is any
+function from rows to as many results, in their order.
 
 Over capacity, the device does nothing that comes too late. What would not be done in time is refused at once, by a
 forecast with a margin as wide as forecasts have been wrong. Where it was wrong all the same, rows are dropped when
@@ -30,8 +30,8 @@ Result = TypeVar("Result")
 
 # On the event loop, a run of fewer rows lets the loop look once more for what came while their requests were read.
 # Measured with the 122,570-parameter net and 16 connections on one core (AMD EPYC), in turns with a batcher that does
-# not: runs of 15 rows instead of 8, and 3 to 7 % less CPU for a request, which then finds the caches warm. There is no
-# difference with 1 and with 64 connections; if runs of 32 waited too, answers at 64 would come a tenth later.
+# not: runs of 15 rows instead of 8, and 3 to 7 % less CPU for a request. There is no difference with 1 and with 64
+# connections; if runs of 32 waited too, answers at 64 would come a tenth later.
 _ENOUGH_ROWS: Final = 16
 
 

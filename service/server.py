@@ -3,7 +3,7 @@
 On SIGTERM ``/readyz`` fails first, while everything is answered as before, so that who sends requests can send them
 elsewhere. After ``drain_seconds`` there are no new connections, what is being answered is finished, and the process
 ends. BentoML starts uvicorn and gives no way to choose the server, so it is entered under the name that BentoML looks
-for.
+for. How long a connection may rest is a setting, and not --timeout-keep-alive of BentoML's.
 """
 
 import asyncio

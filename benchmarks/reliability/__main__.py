@@ -1,6 +1,6 @@
 """All proofs of reliability in their long form, one after the other, and one table of their results.
 
-    python -m benchmarks.reliability                               most of an hour on two cores
+    python -m benchmarks.reliability                               half an hour on two cores
     python -m benchmarks.reliability overload drain                these alone
     python -m benchmarks.reliability endurance --requests 1000000  a million requests
 
