@@ -31,7 +31,7 @@ from training.sections import (
 )
 from training.sentiment.comparison import RESULTS, load_runs, make_comparison
 from training.sentiment.lengths import LengthBin, find_interval, measure_by_length
-from training.sentiment.model import ARCHITECTURES
+from training.sentiment.model import ARCHITECTURES, Ends
 from training.sentiment.pictures import draw_learning_curves, draw_lengths, draw_words
 from training.sentiment.quotation import escape, quote
 from training.sentiment.words import find_neighbours, map_words
@@ -80,6 +80,8 @@ class CardFacts:
     embeddings: NDArray[np.float32]  # (vocabulary, dimensions)
     vocabulary: Sequence[str]
     counts: NDArray[np.int64]  # (vocabulary,) how often each token stands in the training texts
+    ends: Ends  # what the network reads of a text
+    unlabelled: int  # texts without a label that it learnt from
     # (vocabulary,) natural logarithm of a token's frequency in texts of the last class to that in the others
     leans: NDArray[np.float32] | None = None
 
@@ -130,29 +132,36 @@ def _details(facts: CardFacts) -> str:
     architecture = ARCHITECTURES[manifest.architecture]
     directions = "forwards and backwards" if architecture.directions == 2 else "forwards"
     pooling = str(manifest.provenance.settings["pooling"])
-    tail = reading.max_tokens - reading.head_tokens
+    read = Ends(reading.head_tokens, reading.max_tokens - reading.head_tokens)
     labels = enumerate_names([escape(label) for label in manifest.labels], LABELS_SHOWN)
     rows = (
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
-        ("How it reads", f"{architecture.cell.__name__}, {directions}; then `{pooling}`: {POOLED[pooling]}"),
-        *_beside(manifest),
+        (
+            "How it reads",
+            f"{architecture.cell.__name__}, {directions}, {_say_ends(facts.ends)}; then `{pooling}`: {POOLED[pooling]}",
+        ),
+        *_beside(manifest, read),
         (
             "Input",
-            f"a text, as words and pieces of rare words, of which it knows {len(facts.vocabulary):,}; of more than "
-            f"{reading.max_tokens:,} the first {reading.head_tokens:,} and the last {tail:,}",
+            f"a text, as words and pieces of rare words, of which it knows {len(facts.vocabulary):,}; "
+            f"{_say_ends(read)}",
         ),
         ("Output", f"a calibrated probability for each of {len(manifest.labels)} classes: {labels}"),
     )
     return f"{make_title(manifest)}\n\n## Model details\n\n{make_details(manifest, rows)}"
 
 
-def _beside(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+def _say_ends(ends: Ends) -> str:
+    return f"of more than {sum(ends):,} tokens the first {ends.head:,} and the last {ends.tail:,}"
+
+
+def _beside(manifest: Manifest, read: Ends) -> tuple[tuple[str, str], ...]:
     longest = manifest.provenance.settings["ngrams"]
     if not longest:
         return ()
     buckets = manifest.provenance.settings["ngram_buckets"]
     what = f"a linear classifier of the n-grams of 1 to {longest} tokens, hashed to {buckets:,} weights for each class"
-    return (("Beside it", what),)
+    return (("Beside it", f"{what}, {_say_ends(read)}"),)
 
 
 def _intended_use(manifest: Manifest) -> str:
@@ -186,8 +195,9 @@ def _training(facts: CardFacts) -> str:
     best = max(facts.history, key=lambda record: record["validation_accuracy"])
     return (
         f"## Training\n\n{_pretraining(facts.pretraining)}{count(len(facts.history), 'epoch')}; best validation "
-        f"accuracy {best['validation_accuracy']:.2%} in epoch {best['epoch']:.0f}. Training loss and accuracy are "
-        "measured while the network learns, so they can be worse than those of the validation texts.\n\n"
+        f"accuracy {best['validation_accuracy']:.2%} in epoch {best['epoch']:.0f}. {_self_training(facts)}Training "
+        "loss and accuracy are measured while the network learns, so they can be worse than those of the validation "
+        "texts.\n\n"
         f"![Losses and accuracy over epochs](learning_curves.png)\n\n{list_settings(facts.manifest)}"
     )
 
@@ -202,6 +212,17 @@ def _pretraining(records: Sequence[Mapping[str, float]]) -> str:
         f"{count(len(records), 'epoch')}, at whose end a token of the validation texts costs {loss:.3f} nats, as if "
         f"{math.exp(loss):,.0f} tokens were equally likely. The training losses of this phase are of a sample of the "
         "vocabulary, and cannot be compared with that. Then the classifier: "
+    )
+
+
+def _self_training(facts: CardFacts) -> str:
+    weight = facts.manifest.provenance.settings["unlabelled_weight"]
+    if not (facts.unlabelled and weight):
+        return ""
+    return (
+        f"From the second epoch on, as many of the {count(facts.unlabelled, 'text')} without a label were learnt in "
+        "every step as of those with one: as the probabilities that the network of the epoch before and the n-grams "
+        f"gave them together, with a weight of {weight:g}. In the end the n-grams learnt from all of them likewise. "
     )
 
 

@@ -74,8 +74,7 @@ def find_buckets(token_ids: Tensor, vocabulary: int, buckets: int, longest: int)
 
 def fit_ngrams(
     texts: Sequence[TokenIds],
-    labels: NDArray[np.int64],
-    classes: int,
+    beliefs: NDArray[np.float32],
     *,
     vocabulary: int,
     longest: int,
@@ -86,24 +85,24 @@ def fit_ngrams(
 
     Args:
         texts: token ids, as they are read.
-        labels: (texts,).
-        classes: how many, of each of which there is a text.
+        beliefs: (texts, classes), how probable it is that a text is of a class, 0 or 1 where that is known. The less
+            can be said of a text, the less it counts. Each class is the more probable one of some text.
         vocabulary: the tokens.
         longest: the tokens of the longest n-gram.
         buckets: that n-grams are hashed to, more than tokens.
         regularisation: the inverse of the penalty on squared weights, C of LIBLINEAR.
     """
-    present = _count(texts, vocabulary, buckets, longest)
+    present, classes = _count(texts, vocabulary, buckets, longest), beliefs.shape[1]
     weight, bias = np.zeros((buckets, classes), np.float32), np.zeros(classes, np.float32)
     for label in range(classes):
-        of_class = labels == label
+        of_class, counts_for = beliefs[:, label] > 0.5, np.abs(2 * beliefs[:, label] - 1)
         # Of two classes one's logits are the other's with the sign turned.
         if classes == 2 and label == 1:
             weight[:, 1], bias[1] = -weight[:, 0], -bias[0]
             break
-        ratios = _log_count_ratios(present, of_class)
+        ratios = _log_count_ratios(present, np.where(of_class, counts_for, 0.0), np.where(of_class, 0.0, counts_for))
         model = LogisticRegression(C=regularisation, solver="liblinear")
-        model.fit(present.multiply(ratios).tocsr(), of_class)
+        model.fit(present.multiply(ratios).tocsr(), of_class, counts_for)
         weight[:, label], bias[label] = model.coef_[0] * ratios, model.intercept_[0]
     if classes == 2:
         weight *= 0.5
@@ -123,11 +122,19 @@ def _count(texts: Sequence[TokenIds], vocabulary: int, buckets: int, longest: in
     return csr_matrix((ones, np.concatenate(columns), ends), shape=(len(texts), buckets))
 
 
-def _log_count_ratios(present: csr_matrix, of_class: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """How much larger a bucket's share is among those of a class than among those of the others, (buckets,)."""
+def _log_count_ratios(
+    present: csr_matrix, inside: NDArray[np.floating], outside: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """How much larger a bucket's share is among those of a class than among those of the others, (buckets,).
+
+    Args:
+        present: (texts, buckets).
+        inside: how much each text counts as one of the class, (texts,).
+        outside: how much as one of the others.
+    """
     shares = []
-    for rows in (of_class, ~of_class):
-        counts = np.asarray(present[rows].sum(0)).ravel() + _SMOOTHING
+    for weights in (inside, outside):
+        counts = weights @ present + _SMOOTHING
         shares.append(counts / counts.sum())
     ratios: NDArray[np.float32] = np.log(shares[0] / shares[1]).astype(np.float32)
     return ratios

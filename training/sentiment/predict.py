@@ -53,6 +53,14 @@ class ServedNetwork(nn.Module):
         return F.softmax(logits, 1), logits
 
 
+def predict_probabilities(served: ServedNetwork, texts: Sequence[TokenIds], shards: Shards) -> Tensor:
+    """What ``served`` says of each text, (texts, classes); on its device."""
+    logits = predict(served.network, texts, shards) * served.network_weight
+    if served.ngrams is not None:
+        logits = logits + predict(served.ngrams, texts, shards) * served.ngrams_weight
+    return F.softmax(logits, 1)
+
+
 def predict(classifier: nn.Module, texts: Sequence[TokenIds], shards: Shards) -> Tensor:
     """The logits of ``classifier`` for each text, (texts, classes), in single precision; on its device."""
     classifier.eval()

@@ -5,8 +5,9 @@ python -m training sentiment
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,10 +34,11 @@ from training.sentiment.adversarial import perturb_by_label, virtual_adversarial
 from training.sentiment.batches import draw_batches, pad
 from training.sentiment.data import TextData, load_data
 from training.sentiment.leans import count_tokens
-from training.sentiment.model import ARCHITECTURES, POOLINGS, Reader, SentimentNetwork
-from training.sentiment.predict import predict
+from training.sentiment.model import ARCHITECTURES, POOLINGS, Ends, Reader, SentimentNetwork
+from training.sentiment.ngrams import NgramClassifier
+from training.sentiment.predict import predict, predict_probabilities
 from training.sentiment.pretrain import Pretraining, digest_texts, pretrain
-from training.sentiment.publish import publish_version
+from training.sentiment.publish import fit_ngrams_of, publish_version, stack
 from training.sentiment.shards import Shards
 from training.sentiment.tokenizer import SPECIAL_TOKENS, UNKNOWN_ID, train_tokenizer
 from training.sentiment.vectors import load_vectors
@@ -57,7 +59,8 @@ class Config:
     architecture: str = setting("bilstm", "the network", tuple(ARCHITECTURES))
     pooling: str = setting("concat", "how the states of all tokens become one vector", POOLINGS)
     vocabulary_size: int = setting(16_000, "tokens at most", minimum=300)
-    max_tokens: int = setting(400, "tokens that are read of a text, at its two ends", minimum=8)
+    max_tokens: int = setting(1_024, "tokens that are read of a text, at its two ends", minimum=8)
+    network_tokens: int = setting(400, "those of them that the network reads, at the two ends again", minimum=8)
     head_fraction: float = setting(0.3, "the share of these that is read at the beginning", None, 0.05, 0.95)
     dimensions: int = setting(128, "of a token's embedding", minimum=1)
     hidden: int = setting(256, "units of a recurrent layer, in each direction", minimum=1)
@@ -68,7 +71,7 @@ class Config:
     pretrain_batch_size: int = setting(64, "pre-training: texts in one step", minimum=1)
     pretrain_learning_rate: float = setting(3e-3, "pre-training: the highest learning rate", minimum=0)
     pretrain_negatives: int = setting(384, "pre-training: tokens that the next one is told from", minimum=1)
-    epochs: int = setting(5, "passes over the labelled texts", minimum=1)
+    epochs: int = setting(7, "passes over the labelled texts", minimum=1)
     batch_size: int = setting(64, "labelled texts in one step, and as many unlabelled ones", minimum=1)
     optimizer: str = setting("adam", "the optimiser", OPTIMIZERS)
     learning_rate: float = setting(1e-3, "the highest learning rate", minimum=0)
@@ -84,16 +87,27 @@ class Config:
     adversarial: str = setting(
         "label", "against whom: the worst small change by label, by prediction", ("none", "label", "prediction", "both")
     )
+    unlabelled_weight: float = setting(
+        1.0, "the weight of unlabelled texts, by what the model thinks of them from its second epoch on", minimum=0
+    )
     perturbation: float = setting(5.0, "the size of that change, in deviations of embeddings", minimum=0)
     ngrams: int = setting(2, "the longest runs of tokens that are weighed beside the network; 0: none are", minimum=0)
-    ngram_buckets: int = setting(262_144, "how many weights these share, more than tokens", minimum=512)
+    ngram_buckets: int = setting(1_048_576, "how many weights these share, more than tokens", minimum=512)
     ngram_regularisation: float = setting(0.3, "the inverse of the penalty on these weights", minimum=1e-6)
     average_decay: float = setting(0.998, "of the averaged weights that are served; 0: the last ones", None, 0, 1)
     precision: str = setting("auto", "arithmetic; auto: bf16 where the device has it", ("auto", "bf16", "fp32"))
     seed: int = setting(0, "decides every random choice", minimum=0)
 
 
-PLAIN = {"pretrain": "none", "adversarial": "none", "epochs": 5, "learning_rate": 2e-3, "hidden": 128, "ngrams": 0}
+PLAIN = {
+    "pretrain": "none",
+    "adversarial": "none",
+    "unlabelled_weight": 0.0,
+    "epochs": 5,
+    "learning_rate": 2e-3,
+    "hidden": 128,
+    "ngrams": 0,
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "lstm": {**PLAIN, "pooling": "last"},
     "gru": {**PLAIN, "pooling": "max"},
@@ -109,19 +123,26 @@ class Texts:
     data: TextData
     tokenizer: Tokenizer
     preprocessing: TextPreprocessing
+    ends: Ends  # what the network reads
     train: Sequence[TokenIds]  # whole
     unlabelled: Sequence[TokenIds]  # whole
     validation: Sequence[TokenIds]  # as they are read
+
+    @property
+    def others(self) -> Sequence[TokenIds]:
+        """The texts whose labels are not looked at where the labelled ones are learnt."""
+        return self.unlabelled or self.train
 
     @property
     def vocabulary(self) -> int:
         """The tokens."""
         return self.tokenizer.get_vocab_size()
 
-    def take_ends(self, ids: TokenIds) -> TokenIds:
-        """What is read of a whole text."""
-        head, tail = self.preprocessing.head_tokens, self.preprocessing.max_tokens - self.preprocessing.head_tokens
-        return ids if len(ids) <= head + tail else np.concatenate([ids[:head], ids[-tail:]])
+    def read(self, texts: Sequence[TokenIds]) -> list[TokenIds]:
+        """What is read of whole texts."""
+        head = self.preprocessing.head_tokens
+        ends = Ends(head, self.preprocessing.max_tokens - head)
+        return [ends.take(ids) for ids in texts]
 
 
 @dataclass
@@ -152,6 +173,7 @@ class Part(NamedTuple):
     labelled: Sequence[TokenIds]
     labels: Tensor
     others: Sequence[TokenIds]  # whose labels are not looked at
+    beliefs: Tensor | None  # what is thought of them, (others, classes)
     seed: int
 
 
@@ -188,14 +210,22 @@ def load_and_tokenize(config: Config, cache: Path) -> Texts:
         raise SettingError(
             f"ngram_buckets: {config.ngram_buckets}, expected more than the {tokenizer.get_vocab_size()} tokens"
         )
-    head = min(max(round(config.head_fraction * config.max_tokens), 1), config.max_tokens - 1)
-    preprocessing = TextPreprocessing(max_tokens=config.max_tokens, head_tokens=head, unknown_id=UNKNOWN_ID)
+    # Of what the network does not read only n-grams have anything to say.
+    read = _divide(config.max_tokens if config.ngrams else min(config.max_tokens, config.network_tokens), config)
+    preprocessing = TextPreprocessing(max_tokens=sum(read), head_tokens=read.head, unknown_id=UNKNOWN_ID)
     whole = TextReader(tokenizer, TextPreprocessing(max_tokens=65_536, head_tokens=65_535, unknown_id=UNKNOWN_ID))
     train, unlabelled = (
         [reading.ids for reading in whole.read_all(texts)] for texts in (data.train.texts, data.unlabelled)
     )
     validation = [reading.ids for reading in TextReader(tokenizer, preprocessing).read_all(data.validation.texts)]
-    return Texts(data, tokenizer, preprocessing, train, unlabelled, validation)
+    ends = _divide(min(config.max_tokens, config.network_tokens), config)
+    return Texts(data, tokenizer, preprocessing, ends, train, unlabelled, validation)
+
+
+def _divide(tokens: int, config: Config) -> Ends:
+    """So many tokens, at the two ends of a text."""
+    head = min(max(round(config.head_fraction * tokens), 1), tokens - 1)
+    return Ends(head, tokens - head)
 
 
 def start(config: Config, texts: Texts, cache: Path, accelerator: Accelerator) -> State:
@@ -209,8 +239,8 @@ def start(config: Config, texts: Texts, cache: Path, accelerator: Accelerator) -
     pretraining = []
     if config.pretrain == "language_model":
         pretraining = pretrain_reader(config, texts, reader, cache, accelerator)
-    network = SentimentNetwork(reader, config.pooling, len(texts.data.labels))
-    sample = [texts.take_ends(ids) for ids in texts.train[:: max(1, len(texts.train) // SCALE_TEXTS)]]
+    network = SentimentNetwork(reader, config.pooling, len(texts.data.labels), texts.ends)
+    sample = texts.train[:: max(1, len(texts.train) // SCALE_TEXTS)]
     with torch.no_grad():
         network.set_scale(torch.cat([network.pool_texts(pad([ids])) for ids in sample]))
     network = network.to(accelerator.device)
@@ -230,7 +260,7 @@ def pretrain_reader(
         dimensions=config.dimensions,
         hidden=config.hidden,
         layers=config.layers,
-        max_tokens=config.max_tokens,
+        max_tokens=sum(texts.ends),
         epochs=config.pretrain_epochs,
         batch_size=config.pretrain_batch_size,
         learning_rate=config.pretrain_learning_rate,
@@ -243,9 +273,7 @@ def pretrain_reader(
 
 def train(config: Config, state: State, texts: Texts, accelerator: Accelerator, output: Path) -> None:
     """Run the epochs that are left, with a checkpoint after each."""
-    labelled = [texts.take_ends(ids) for ids in texts.train]
-    everything = [*labelled, *(texts.take_ends(ids) for ids in texts.unlabelled)]
-    counts = count_tokens(texts)
+    counts, ngrams = count_tokens(texts), fit_ngrams_of(config, texts)
     # Dropout between layers draws from one generator for all threads.
     shards = Shards(accelerator.device, 1 if config.layers > 1 else None)
     with Progress(config.epochs, output, state.history, accelerator.is_main_process) as progress:
@@ -253,7 +281,7 @@ def train(config: Config, state: State, texts: Texts, accelerator: Accelerator, 
             began = time.monotonic()
             deviation = measure_deviation(state.network.reader.embedding.weight, counts)
             train_loss, train_accuracy = train_epoch(
-                config, state, labelled, everything, texts.data.train.labels, deviation, shards, accelerator, progress
+                config, state, texts, ngrams, deviation, shards, accelerator, progress
             )
             loss, accuracy = evaluate(state.served, texts, shards)
             state.epoch += 1
@@ -276,41 +304,70 @@ def train(config: Config, state: State, texts: Texts, accelerator: Accelerator, 
 def train_epoch(
     config: Config,
     state: State,
-    labelled: Sequence[TokenIds],
-    everything: Sequence[TokenIds],
-    labels: NDArray[np.int64],
+    texts: Texts,
+    ngrams: NgramClassifier | None,
     deviation: float,
     shards: Shards,
     accelerator: Accelerator,
     progress: Progress,
 ) -> tuple[float, float]:
     """One pass over the labelled texts, with as many others; the mean loss and the accuracy as it learnt."""
-    state.network.train()
     # One seed for each epoch, so that a resumed training draws what an uninterrupted one would.
     generator = np.random.default_rng((config.seed, 1, state.epoch))
     torch.manual_seed(config.seed * 1_000_003 + state.epoch)
-    lengths, all_lengths = (np.array([len(text) for text in some]) for some in (labelled, everything))
+    labelled, others = ([texts.ends.take(ids) for ids in some] for some in (texts.train, texts.others))
     steps = math.ceil(len(labelled) / config.batch_size)
-    companions = draw_batches(all_lengths, config.batch_size, generator)
+    companions = list(islice(_draw_for_ever(others, config.batch_size, generator), steps))
+    beliefs = None
+    if texts.unlabelled and config.unlabelled_weight and state.epoch:
+        beliefs = believe(state.served, ngrams, texts, np.unique(np.concatenate(companions)), shards)
+    labels = torch.from_numpy(texts.data.train.labels)
+    state.network.train()
     total_loss, correct, seen = 0.0, 0, 0
-    for step, rows in enumerate(draw_batches(lengths, config.batch_size, generator)):
+    for step, rows in enumerate(draw_batches(_lengths(labelled), config.batch_size, generator)):
         set_learning_rate(config, state.optimizers, (state.epoch + step / steps) / config.epochs)
-        others = next(companions)  # there are as many at least: every labelled text is one
         seed = int(generator.integers(2**40)) + accelerator.process_index
-        rows, others = (share(some, accelerator) for some in (rows, others))
+        rows, more = (share(some, accelerator) for some in (rows, companions[step]))
         parts = [
             Part(
-                labelled=[labelled[row] for row in some],
-                labels=torch.from_numpy(labels[some]),
-                others=[everything[row] for row in more],
+                labelled=[labelled[row] for row in of_labelled],
+                labels=labels[of_labelled],
+                others=[others[row] for row in of_others],
+                beliefs=None if beliefs is None else beliefs[of_others],
                 seed=seed + number * 2**41,
             )
-            for number, (some, more) in enumerate(zip(shards.split(rows), shards.split(others), strict=False))
+            for number, (of_labelled, of_others) in enumerate(zip(shards.split(rows), shards.split(more), strict=False))
         ]
         loss, hits = train_step(config, state, parts, deviation, shards, accelerator)
         total_loss, correct, seen = total_loss + loss * len(rows), correct + hits, seen + len(rows)
         progress.step(state.epoch, step + 1, steps, total_loss / seen, correct / seen)
     return total_loss / seen, correct / seen
+
+
+def believe(
+    network: SentimentNetwork, ngrams: NgramClassifier | None, texts: Texts, rows: NDArray[np.int64], shards: Shards
+) -> Tensor:
+    """What network and n-grams together think of some unlabelled texts.
+
+    A network that learns it, while much of what it sees is dropped, becomes better than those that it learns it from
+    (self-training, Xie et al. 2020, arXiv 1911.04252), n-grams being another view of the same texts (co-training, Blum
+    and Mitchell 1998).
+
+    Args:
+        network: that is evaluated and served.
+        ngrams: beside it, if there are any.
+        texts: the unlabelled ones, and those by which it is found how much to believe either of the two.
+        rows: which are asked for.
+        shards: that compute.
+
+    Returns:
+        Calibrated probabilities, (unlabelled texts, classes), of all other rows 0.
+    """
+    served = stack(network, ngrams, texts, shards)
+    found = predict_probabilities(served, texts.read([texts.unlabelled[row] for row in rows]), shards)
+    beliefs = torch.zeros(len(texts.unlabelled), found.shape[1])
+    beliefs[rows] = found
+    return beliefs
 
 
 def train_step(
@@ -340,8 +397,12 @@ def train_step(
                 worst = perturb_by_label(vectors.grad, config.perturbation * deviation)
                 attacked = F.cross_entropy(view.classify(view.embed() + worst).float(), labels, reduction="sum")
                 (attacked / count).backward()  # type: ignore[no-untyped-call]
+            other = View(config, state.network, part.others, generator, accelerator.device)
+            if part.beliefs is not None:
+                beliefs = part.beliefs.to(accelerator.device)
+                agreed = F.cross_entropy(other.classify(other.embed()).float(), beliefs, reduction="sum")
+                (agreed * (config.unlabelled_weight / others)).backward()  # type: ignore[no-untyped-call]
             if config.adversarial in ("prediction", "both"):
-                other = View(config, state.network, part.others, generator, accelerator.device)
                 moved = virtual_adversarial_loss(
                     other.classify, other.embed(), other.present, config.perturbation * deviation, deviation, generator
                 )
@@ -406,6 +467,19 @@ class View:
 def draw_kept(shape: Sequence[int], share: float, generator: torch.Generator, device: torch.device) -> Tensor:
     """What values are multiplied by when a ``share`` of them is dropped: 0, or what keeps the mean."""
     return (torch.rand(shape, generator=generator, device=device) >= share).float() / (1 - share)
+
+
+def _lengths(texts: Sequence[TokenIds]) -> NDArray[np.int64]:
+    return np.array([len(text) for text in texts])
+
+
+def _draw_for_ever(
+    texts: Sequence[TokenIds], batch_size: int, generator: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """The rows of batches, all of one size: every row once before any comes again, but for what fills up the last."""
+    while True:
+        for rows in draw_batches(_lengths(texts), batch_size, generator):
+            yield np.resize(rows, batch_size)
 
 
 def share(rows: NDArray[np.int64], accelerator: Accelerator) -> NDArray[np.int64]:

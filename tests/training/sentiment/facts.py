@@ -13,6 +13,7 @@ from models.text import TextPreprocessing, TextReader
 from training.metrics import classification_metrics
 from training.sentiment.batches import pad
 from training.sentiment.card import CardFacts
+from training.sentiment.model import Ends
 from training.sentiment.tokenizer import UNKNOWN_ID, train_tokenizer
 
 LABELS = ("negative", "positive")
@@ -53,7 +54,14 @@ def describe(labels: tuple[str, ...], metrics: dict[str, Any], data_name: str = 
         command="python -m training sentiment --architecture bilstm",
         seed=7,
         data=data,
-        settings={"architecture": "bilstm", "pooling": "max", "epochs": 3, "ngrams": 2, "ngram_buckets": 512},
+        settings={
+            "architecture": "bilstm",
+            "pooling": "max",
+            "epochs": 3,
+            "ngrams": 2,
+            "ngram_buckets": 512,
+            "unlabelled_weight": 0.5,
+        },
         libraries={"torch": "2.14.1"},
         hardware="a processor",
         training_seconds=300.0,
@@ -121,5 +129,7 @@ def learn() -> CardFacts:
         embeddings=next(network.parameters()).detach().numpy(),
         vocabulary=vocabulary,
         counts=np.bincount(rows, minlength=len(vocabulary)),
+        ends=Ends(4, 8),
+        unlabelled=60,
         leans=np.linspace(-2, 2, len(vocabulary), dtype=np.float32),
     )

@@ -77,6 +77,11 @@ def test_the_card_says_what_the_manifest_says(facts: CardFacts, written: Path) -
         assert f"| {label} | " in card
 
 
+def test_the_card_says_what_the_network_reads_and_what_the_ngrams_read(written: Path) -> None:
+    assert "forwards and backwards, of more than 12 tokens the first 4 and the last 8; then `max`" in read(written)
+    assert "512 weights for each class, of more than 20 tokens the first 10 and the last 10" in read(written)
+
+
 def test_every_picture_stands_in_the_card_and_is_small(written: Path) -> None:
     linked = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", read(written))
     files = pictures(written)
@@ -138,6 +143,12 @@ def test_a_smoke_training_with_one_epoch_and_no_pretraining_has_a_card(facts: Ca
     )
     assert "\n1 epoch; best" in card
     assert "nats" not in card
+
+
+def test_what_was_learnt_of_unlabelled_texts_is_told(facts: CardFacts, written: Path, tmp_path: Path) -> None:
+    assert "as many of the 60 texts without a label" in read(written)
+    assert "with a weight of 0.5" in read(written)
+    assert "without a label" not in write(tmp_path, replace(facts, unlabelled=0))
 
 
 def test_a_network_that_reads_forwards_only_has_one_loss_of_pretraining(facts: CardFacts, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,14 +17,30 @@ from training.checkpoint import CHECKPOINT_FILE
 from training.command import Places, build_config
 from training.errors import DivergenceError, SettingError
 from training.sentiment.graph import run_graph
-from training.sentiment.train import RECIPES, Config, State, load_and_tokenize, restore, run, save, start, train
+from training.sentiment.publish import assemble, fit_ngrams_of
+from training.sentiment.shards import Shards
+from training.sentiment.train import (
+    RECIPES,
+    Config,
+    Part,
+    State,
+    believe,
+    load_and_tokenize,
+    restore,
+    run,
+    save,
+    start,
+    train,
+    train_step,
+)
 from training.statistics import remeasure
 
 SMALL = {
     "vocabulary_size": 300,
     "dimensions": 12,
     "hidden": 12,
-    "max_tokens": 30,
+    "max_tokens": 40,
+    "network_tokens": 30,
     "pretrain_epochs": 1,
     "epochs": 3,
     "batch_size": 16,
@@ -107,6 +125,72 @@ def test_unlabelled_reviews_are_read_before_and_beside_the_labelled_ones(tmp_pat
     assert state.pretraining[0]["backward_loss"] > 0
 
 
+@pytest.fixture(scope="module")
+def imdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_imdb(tmp_path_factory.mktemp("imdb"))
+
+
+def test_unlabelled_reviews_teach_from_the_second_epoch_on(imdb: Path, tmp_path: Path) -> None:
+    def learn(name: str, **given: object) -> list[torch.Tensor]:
+        settings = config(imdb, adversarial="none", pretrain="none", **given)
+        return weights(train_alone(settings, Places(tmp_path, tmp_path, tmp_path / name)))
+
+    first, without = learn("a", epochs=1), learn("b", epochs=1, unlabelled_weight=0.0)
+    assert all(torch.equal(a, b) for a, b in zip(first, without, strict=True))
+    second, without = learn("c", epochs=2), learn("d", epochs=2, unlabelled_weight=0.0)
+    assert not all(torch.equal(a, b) for a, b in zip(second, without, strict=True))
+
+
+def test_every_labelled_review_is_learnt_beside_a_single_unlabelled_one(
+    imdb: Path, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(imdb, pretrain="none", epochs=2)
+    texts = load_and_tokenize(settings, places.cache)
+    texts = replace(texts, unlabelled=texts.unlabelled[:1])
+    learnt: list[int] = []
+
+    def count(settings: Config, state: State, parts: list[Part], *others: Any) -> tuple[float, int]:
+        learnt.append(sum(len(part.labelled) for part in parts))
+        return train_step(settings, state, parts, *others)
+
+    monkeypatch.setattr("training.sentiment.train.train_step", count)
+    train(settings, start(settings, texts, places.cache, Accelerator()), texts, Accelerator(), places.output)
+    assert sum(learnt) == 2 * len(texts.train)
+
+
+def test_what_is_thought_of_unlabelled_reviews_is_a_probability_of_each_class(imdb: Path, places: Places) -> None:
+    settings = config(imdb, pretrain="none", learning_rate=0.05)
+    texts = load_and_tokenize(settings, places.cache)
+    state = start(settings, texts, places.cache, Accelerator())
+    train(settings, state, texts, Accelerator(), places.output)
+    rows, shards = np.array([2, 5, 11]), Shards(torch.device("cpu"))
+    beliefs = believe(state.served, fit_ngrams_of(settings, texts), texts, rows, shards)
+    assert beliefs.shape == (20, 2)
+    assert torch.allclose(beliefs[rows].sum(1), torch.ones(3))
+    assert beliefs.sum() == pytest.approx(3)
+    assert (beliefs[rows, 1] > 0.5).all()  # all of them are good
+
+
+def test_ngrams_learn_the_words_of_unlabelled_reviews(imdb: Path, places: Places) -> None:
+    settings = config(imdb, pretrain="none", learning_rate=0.05, ngrams=1)
+    texts = load_and_tokenize(settings, places.cache)
+    new = next(token for token in range(5, texts.vocabulary) if all(token not in ids for ids in texts.train))
+    texts = replace(texts, unlabelled=[np.append(ids, np.int32(new)) for ids in texts.unlabelled])
+    network = start(settings, texts, places.cache, Accelerator()).served
+    for weight, better in ((1.0, True), (0.0, False)):
+        ngrams = assemble(replace(settings, unlabelled_weight=weight), network, texts).ngrams
+        assert ngrams is not None
+        assert bool(ngrams.weight[new, 1] > ngrams.weight[new, 0]) == better
+
+
+def test_the_ngrams_read_what_the_network_leaves_out(imdb: Path, places: Places) -> None:
+    settings = config(imdb, max_tokens=60, network_tokens=20)
+    texts = load_and_tokenize(settings, places.cache)
+    assert (texts.preprocessing.max_tokens, sum(texts.ends)) == (60, 20)
+    texts = load_and_tokenize(replace(settings, ngrams=0), places.cache)
+    assert (texts.preprocessing.max_tokens, sum(texts.ends)) == (20, 20)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(csv: Path, tmp_path: Path) -> None:
     states = [
         train_alone(config(csv, seed=seed, epochs=1), Places(tmp_path, tmp_path, tmp_path / str(number)))
@@ -117,10 +201,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(csv: Path,
     assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.parametrize("data", ["csv", "imdb"])
 def test_a_resumed_training_ends_as_an_uninterrupted_one(
-    csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config(csv)
+    settings = config(request.getfixturevalue(data))
     whole = train_alone(settings, Places(tmp_path, tmp_path, tmp_path / "whole"))
     places = Places(tmp_path, tmp_path, tmp_path / "stopped")
 
