@@ -32,6 +32,8 @@ _QUICK_CHARACTERS: Final = 4_000
 # words has tokens, which is where the values begin to be near the exact ones. That is 2 s of a core (AMD EPYC, which
 # others used too) for such a review and a BiLSTM of 256 units, 0.02 s for 10 words and 5 s for 512 tokens.
 _EXPLANATION_EVALUATIONS: Final = 512
+# Of a longer text it is asked about fewer, so that it reads no more tokens in all than for one of 512.
+_EXPLANATION_TOKENS: Final = 512 * 512
 # In JSON a character beyond the first 65,536 is two escapes, and any one of them can stand alone.
 _ESCAPE: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
@@ -185,7 +187,8 @@ def explain(item: Item, assets: Assets, evaluate: Evaluate) -> dict[str, Any]:
         _, logits = evaluate([rows])
         return _compute_log_odds(logits, label)
 
-    baseline, values = attribute(len(offsets), score, _EXPLANATION_EVALUATIONS)
+    evaluations = min(_EXPLANATION_EVALUATIONS, _EXPLANATION_TOKENS // len(ids))
+    baseline, values = attribute(len(offsets), score, evaluations)
     tokens = [
         {"text": text[start:end], "start": start, "end": end, "log_odds": value}
         for (start, end), value in zip(offsets, values.tolist(), strict=True)

@@ -80,7 +80,7 @@ class CardFacts:
     embeddings: NDArray[np.float32]  # (vocabulary, dimensions)
     vocabulary: Sequence[str]
     counts: NDArray[np.int64]  # (vocabulary,) how often each token stands in the training texts
-    ends: Ends  # what the network reads of a text
+    learnt: Ends  # what the network has learnt from of a text
     unlabelled: int  # texts without a label that it learnt from
     # (vocabulary,) natural logarithm of a token's frequency in texts of the last class to that in the others
     leans: NDArray[np.float32] | None = None
@@ -138,9 +138,9 @@ def _details(facts: CardFacts) -> str:
         ("Architecture", f"`{manifest.architecture}`, {manifest.parameters:,} parameters"),
         (
             "How it reads",
-            f"{architecture.cell.__name__}, {directions}, {_say_ends(facts.ends)}; then `{pooling}`: {POOLED[pooling]}",
+            f"{architecture.cell.__name__}, {directions}; then `{pooling}`: {POOLED[pooling]}",
         ),
-        *_beside(manifest, read),
+        *_beside(manifest),
         (
             "Input",
             f"a text, as words and pieces of rare words, of which it knows {len(facts.vocabulary):,}; "
@@ -155,13 +155,13 @@ def _say_ends(ends: Ends) -> str:
     return f"of more than {sum(ends):,} tokens the first {ends.head:,} and the last {ends.tail:,}"
 
 
-def _beside(manifest: Manifest, read: Ends) -> tuple[tuple[str, str], ...]:
+def _beside(manifest: Manifest) -> tuple[tuple[str, str], ...]:
     longest = manifest.provenance.settings["ngrams"]
     if not longest:
         return ()
     buckets = manifest.provenance.settings["ngram_buckets"]
     what = f"a linear classifier of the n-grams of 1 to {longest} tokens, hashed to {buckets:,} weights for each class"
-    return (("Beside it", f"{what}, {_say_ends(read)}"),)
+    return (("Beside it", what),)
 
 
 def _intended_use(manifest: Manifest) -> str:
@@ -195,9 +195,10 @@ def _training(facts: CardFacts) -> str:
     best = max(facts.history, key=lambda record: record["validation_accuracy"])
     return (
         f"## Training\n\n{_pretraining(facts.pretraining)}{count(len(facts.history), 'epoch')}; best validation "
-        f"accuracy {best['validation_accuracy']:.2%} in epoch {best['epoch']:.0f}. {_self_training(facts)}Training "
-        "loss and accuracy are measured while the network learns, so they can be worse than those of the validation "
-        "texts.\n\n"
+        f"accuracy {best['validation_accuracy']:.2%} in epoch {best['epoch']:.0f}. {_self_training(facts)}The "
+        f"network learnt, and was watched, by less of a long text than it reads now: {_say_ends(facts.learnt)}. "
+        "Training loss and accuracy are measured while the network learns, so they can be worse than those of the "
+        "validation texts.\n\n"
         f"![Losses and accuracy over epochs](learning_curves.png)\n\n{list_settings(facts.manifest)}"
     )
 
@@ -222,7 +223,7 @@ def _self_training(facts: CardFacts) -> str:
     return (
         f"From the second epoch on, as many of the {count(facts.unlabelled, 'text')} without a label were learnt in "
         "every step as of those with one: as the probabilities that the network of the epoch before and the n-grams "
-        f"gave them together, with a weight of {weight:g}. In the end the n-grams learnt from all of them likewise. "
+        f"gave them together, with a weight of {weight:g}. "
     )
 
 

@@ -81,11 +81,10 @@ class _GraphNetwork(nn.Module):
     def forward(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, sequence) padded behind with 0 -> twice (batch, classes)."""
         network = self.served.network
-        read = network.ends.gather(token_ids.long())
-        present = read != 0
+        present = token_ids != 0
         # A row of nothing but padding is no text, and has an answer that is a number all the same.
         lengths = present.sum(1).clamp_min(1).to(torch.int32)
-        embedded = F.embedding(read, self.embedding).float().transpose(0, 1)  # (sequence, batch, dimensions)
+        embedded = F.embedding(token_ids, self.embedding).float().transpose(0, 1)  # (sequence, batch, dimensions)
         directions, last = [], []
         for layers in self.directions:
             states = embedded

@@ -1,5 +1,6 @@
 """The networks that read a text: token ids in, logits of the classes out."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -31,17 +32,12 @@ class Ends(NamedTuple):
     head: int
     tail: int
 
-    def take(self, ids: TokenIds) -> TokenIds:
-        """Those of a text."""
-        return ids if len(ids) <= self.head + self.tail else np.concatenate([ids[: self.head], ids[-self.tail :]])
-
-    def gather(self, token_ids: Tensor) -> Tensor:
-        """Those of each text: (batch, sequence) padded behind with 0 -> (batch, shorter sequence) padded likewise."""
-        longest = self.head + self.tail
-        left_out = ((token_ids != 0).sum(1, keepdim=True) - longest).clamp_min(0)
-        # No comparison in Python, so that an exported graph takes short and long sequences.
-        places = torch.arange(torch.sym_min(token_ids.shape[1], longest), device=token_ids.device)
-        return token_ids.gather(1, torch.where(places < self.head, places, places + left_out))
+    def take(self, texts: Sequence[TokenIds]) -> list[TokenIds]:
+        """Those of texts."""
+        return [
+            ids if len(ids) <= self.head + self.tail else np.concatenate([ids[: self.head], ids[-self.tail :]])
+            for ids in texts
+        ]
 
 
 class Reader(nn.Module):
@@ -91,13 +87,11 @@ class SentimentNetwork(nn.Module):
         pooling: how the states of all tokens become one vector; a name in POOLINGS. ``last`` takes each direction's
             last state, ``concat`` joins last, max and mean (Howard and Ruder 2018, arXiv 1801.06146).
         classes: how many.
-        ends: what is read of a text.
     """
 
-    def __init__(self, reader: Reader, pooling: str, classes: int, ends: Ends) -> None:
+    def __init__(self, reader: Reader, pooling: str, classes: int) -> None:
         super().__init__()
         self.reader = reader
-        self.ends = ends
         self.pooling = pooling
         self.attention = nn.Linear(reader.features, 1) if pooling == "attention" else None
         features = reader.features * (3 if pooling == "concat" else 1)
@@ -107,7 +101,7 @@ class SentimentNetwork(nn.Module):
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """Logits: (batch, sequence) padded behind with 0 -> (batch, classes)."""
-        return self.classify(*self._embed(token_ids))
+        return self.classify(self.reader.embedding(token_ids), (token_ids != 0).sum(1))
 
     def classify(self, vectors: Tensor, lengths: Tensor, keep: Tensor | None = None) -> Tensor:
         """Logits, (batch, classes), from embeddings.
@@ -151,7 +145,7 @@ class SentimentNetwork(nn.Module):
 
     def pool_texts(self, token_ids: Tensor) -> Tensor:
         """The pooled values of texts, (batch, sequence) padded behind with 0 -> (batch, pooled features)."""
-        return self.pool(*self._read_all(*self._embed(token_ids)))
+        return self.pool(*self._read_all(self.reader.embedding(token_ids), (token_ids != 0).sum(1)))
 
     def pool(self, states: Tensor, last: Tensor, present: Tensor) -> Tensor:
         """One vector for each text; the arguments are those of :meth:`answer`."""
@@ -165,11 +159,6 @@ class SentimentNetwork(nn.Module):
         # States are in -1 to 1, so that padding is never the largest.
         highest = states.masked_fill(~present[:, :, None], -2.0).amax(1)
         return highest if self.pooling == "max" else torch.cat([last, highest, _mean(states, present)], 1)
-
-    def _embed(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """What is read of texts: embeddings (batch, sequence, dimensions) and lengths (batch,)."""
-        token_ids = self.ends.gather(token_ids)
-        return self.reader.embedding(token_ids), (token_ids != 0).sum(1)
 
     def _read_all(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The states of all directions, as :meth:`answer` takes them."""

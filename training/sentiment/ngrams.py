@@ -24,7 +24,9 @@ _BATCH_SIZE = 256
 
 
 class NgramClassifier(nn.Module):
-    """The sum of the weights of the n-grams that a text has, each counted once.
+    """The sum of the weights of the n-grams that a text has, each counted once, by the root of how many they are.
+
+    Without the root it would be the surer of a text the longer that is, and be right no more often.
 
     A token has a bucket of its own, longer n-grams share the rest by a hash (Weinberger et al. 2009, arXiv 0902.2206).
     Weights are kept in half precision, which is what training and service compute with alike.
@@ -48,7 +50,8 @@ class NgramClassifier(nn.Module):
         buckets = find_buckets(token_ids, self.vocabulary, len(self.weight), self.longest).sort(1).values
         first = torch.cat([torch.ones_like(buckets[:, :1], dtype=torch.bool), buckets[:, 1:] != buckets[:, :-1]], 1)
         weights = self.weight[buckets].float() * first[:, :, None]
-        return weights.sum(1) + self.bias
+        count = (first & (buckets != 0)).sum(1, keepdim=True).clamp_min(1)
+        return weights.sum(1) / count.float().sqrt() + self.bias
 
 
 def find_buckets(token_ids: Tensor, vocabulary: int, buckets: int, longest: int) -> Tensor:
@@ -74,7 +77,8 @@ def find_buckets(token_ids: Tensor, vocabulary: int, buckets: int, longest: int)
 
 def fit_ngrams(
     texts: Sequence[TokenIds],
-    beliefs: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: int,
     *,
     vocabulary: int,
     longest: int,
@@ -85,24 +89,25 @@ def fit_ngrams(
 
     Args:
         texts: token ids, as they are read.
-        beliefs: (texts, classes), how probable it is that a text is of a class, 0 or 1 where that is known. The less
-            can be said of a text, the less it counts. Each class is the more probable one of some text.
+        labels: (texts,).
+        classes: how many, of each of which there is a text.
         vocabulary: the tokens.
         longest: the tokens of the longest n-gram.
         buckets: that n-grams are hashed to, more than tokens.
         regularisation: the inverse of the penalty on squared weights, C of LIBLINEAR.
     """
-    present, classes = _count(texts, vocabulary, buckets, longest), beliefs.shape[1]
+    present = _count(texts, vocabulary, buckets, longest)
+    roots = np.sqrt(np.maximum(np.diff(present.indptr), 1)).astype(np.float32)[:, None]
     weight, bias = np.zeros((buckets, classes), np.float32), np.zeros(classes, np.float32)
     for label in range(classes):
-        of_class, counts_for = beliefs[:, label] > 0.5, np.abs(2 * beliefs[:, label] - 1)
+        of_class = labels == label
         # Of two classes one's logits are the other's with the sign turned.
         if classes == 2 and label == 1:
             weight[:, 1], bias[1] = -weight[:, 0], -bias[0]
             break
-        ratios = _log_count_ratios(present, np.where(of_class, counts_for, 0.0), np.where(of_class, 0.0, counts_for))
+        ratios = _log_count_ratios(present, of_class)
         model = LogisticRegression(C=regularisation, solver="liblinear")
-        model.fit(present.multiply(ratios).tocsr(), of_class, counts_for)
+        model.fit(present.multiply(ratios).multiply(1 / roots).tocsr(), of_class)
         weight[:, label], bias[label] = model.coef_[0] * ratios, model.intercept_[0]
     if classes == 2:
         weight *= 0.5
@@ -122,19 +127,11 @@ def _count(texts: Sequence[TokenIds], vocabulary: int, buckets: int, longest: in
     return csr_matrix((ones, np.concatenate(columns), ends), shape=(len(texts), buckets))
 
 
-def _log_count_ratios(
-    present: csr_matrix, inside: NDArray[np.floating], outside: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """How much larger a bucket's share is among those of a class than among those of the others, (buckets,).
-
-    Args:
-        present: (texts, buckets).
-        inside: how much each text counts as one of the class, (texts,).
-        outside: how much as one of the others.
-    """
+def _log_count_ratios(present: csr_matrix, of_class: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """How much larger a bucket's share is among those of a class than among those of the others, (buckets,)."""
     shares = []
-    for weights in (inside, outside):
-        counts = weights @ present + _SMOOTHING
+    for rows in (of_class, ~of_class):
+        counts = np.asarray(present[rows].sum(0)).ravel() + _SMOOTHING
         shares.append(counts / counts.sum())
     ratios: NDArray[np.float32] = np.log(shares[0] / shares[1]).astype(np.float32)
     return ratios

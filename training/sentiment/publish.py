@@ -11,7 +11,6 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from pydantic import JsonValue
-from torch import Tensor
 
 from models.manifest import GRAPH_FILE, Manifest, save_golden
 from models.repository import Repository
@@ -23,9 +22,9 @@ from training.sentiment.card import CardFacts, write_card
 from training.sentiment.golden import golden_examples
 from training.sentiment.graph import check_text_parity, export_served, run_graph
 from training.sentiment.leans import count_tokens, measure_leans
-from training.sentiment.model import SentimentNetwork
+from training.sentiment.model import Ends, SentimentNetwork
 from training.sentiment.ngrams import NgramClassifier, fit_ngrams
-from training.sentiment.predict import ServedNetwork, predict, predict_probabilities
+from training.sentiment.predict import ServedNetwork, predict
 from training.sentiment.shards import Shards
 from training.statistics import measure_statistics
 
@@ -52,7 +51,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
     """
     network, data = state.served.cpu().eval(), texts.data
     network.round_embeddings()
-    served = assemble(config, network, texts)
+    served = stack(network, fit_ngrams_of(config, texts), texts, texts.read, Shards(torch.device("cpu")))
     reader = TextReader(texts.tokenizer, texts.preprocessing)
     readings = reader.read_all(data.test.texts)
     ids = [reading.ids for reading in readings]
@@ -94,7 +93,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
                 metrics=metrics,
                 provenance=describe_provenance(config, describe_source(data), LIBRARIES, seconds),
             )
-            read = ((ids,) for ids in texts.read(texts.train))
+            read = ((ids,) for ids in texts.read.take(texts.train))
             manifest = manifest.model_copy(update={"statistics": measure_statistics(manifest, read, probabilities)})
             facts = CardFacts(
                 manifest=manifest,
@@ -107,7 +106,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
                 embeddings=network.reader.embedding.weight.detach().numpy(),
                 vocabulary=[str(texts.tokenizer.id_to_token(token)) for token in range(texts.vocabulary)],
                 counts=counts,
-                ends=texts.ends,
+                learnt=texts.learnt,
                 unlabelled=len(texts.unlabelled),
                 leans=leans,
             )
@@ -117,31 +116,18 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
         return publish(Repository(models), KIND, write)
 
 
-def assemble(config: "Config", network: SentimentNetwork, texts: "Texts") -> ServedNetwork:
-    """What is served of a trained network: beside it n-grams, which have learnt from unlabelled texts too."""
-    shards = Shards(torch.device("cpu"))
-    ngrams = fit_ngrams_of(config, texts)
-    if ngrams is not None and texts.unlabelled and config.unlabelled_weight:
-        served = stack(network, ngrams, texts, shards)
-        ngrams = fit_ngrams_of(config, texts, predict_probabilities(served, texts.read(texts.unlabelled), shards))
-    return stack(network, ngrams, texts, shards)
+def fit_ngrams_of(config: "Config", texts: "Texts") -> NgramClassifier | None:
+    """The classifier of n-grams, of the training texts as they are read; None where the configuration wants none.
 
-
-def fit_ngrams_of(config: "Config", texts: "Texts", beliefs: Tensor | None = None) -> NgramClassifier | None:
-    """The classifier of n-grams, of texts as they are read; None where the configuration wants none.
-
-    Args:
-        config: how it is fitted.
-        texts: the labelled ones, and the unlabelled ones too if it is known what to think of them.
-        beliefs: that, (unlabelled texts, classes).
+    It learns from labels alone: what the network thinks of unlabelled texts makes it better by itself, but so like the
+    network that the two together are worse.
     """
     if not config.ngrams:
         return None
-    known = np.eye(len(texts.data.labels), dtype=np.float32)[texts.data.train.labels]
-    others = [] if beliefs is None else texts.read(texts.unlabelled)
     return fit_ngrams(
-        [*texts.read(texts.train), *others],
-        known if beliefs is None else np.concatenate([known, beliefs.numpy()]),
+        texts.read.take(texts.train),
+        texts.data.train.labels,
+        len(texts.data.labels),
         vocabulary=texts.vocabulary,
         longest=config.ngrams,
         buckets=config.ngram_buckets,
@@ -149,10 +135,13 @@ def fit_ngrams_of(config: "Config", texts: "Texts", beliefs: Tensor | None = Non
     )
 
 
-def stack(network: SentimentNetwork, ngrams: NgramClassifier | None, texts: "Texts", shards: Shards) -> ServedNetwork:
-    """Network and n-grams with the weights that suit the validation texts best."""
-    classifiers = [network] if ngrams is None else [network, ngrams]
-    logits = [predict(classifier, texts.validation, shards) for classifier in classifiers]
+def stack(
+    network: SentimentNetwork, ngrams: NgramClassifier | None, texts: "Texts", ends: Ends, shards: Shards
+) -> ServedNetwork:
+    """Network, which reads these ``ends``, and n-grams with the weights that suit the validation texts best."""
+    logits = [predict(network, ends.take(texts.validation), shards)]
+    if ngrams is not None:
+        logits.append(predict(ngrams, texts.validation, shards))
     network_weight, *others = fit_weights(logits, torch.from_numpy(texts.data.validation.labels))
     return ServedNetwork(network, network_weight, ngrams, *others).eval()
 

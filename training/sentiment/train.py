@@ -60,7 +60,7 @@ class Config:
     pooling: str = setting("concat", "how the states of all tokens become one vector", POOLINGS)
     vocabulary_size: int = setting(16_000, "tokens at most", minimum=300)
     max_tokens: int = setting(1_024, "tokens that are read of a text, at its two ends", minimum=8)
-    network_tokens: int = setting(400, "those of them that the network reads, at the two ends again", minimum=8)
+    learnt_tokens: int = setting(400, "those of them that the network learns from, at the two ends again", minimum=8)
     head_fraction: float = setting(0.3, "the share of these that is read at the beginning", None, 0.05, 0.95)
     dimensions: int = setting(128, "of a token's embedding", minimum=1)
     hidden: int = setting(256, "units of a recurrent layer, in each direction", minimum=1)
@@ -93,7 +93,7 @@ class Config:
     perturbation: float = setting(5.0, "the size of that change, in deviations of embeddings", minimum=0)
     ngrams: int = setting(2, "the longest runs of tokens that are weighed beside the network; 0: none are", minimum=0)
     ngram_buckets: int = setting(1_048_576, "how many weights these share, more than tokens", minimum=512)
-    ngram_regularisation: float = setting(0.3, "the inverse of the penalty on these weights", minimum=1e-6)
+    ngram_regularisation: float = setting(100.0, "the inverse of the penalty on these weights", minimum=1e-6)
     average_decay: float = setting(0.998, "of the averaged weights that are served; 0: the last ones", None, 0, 1)
     precision: str = setting("auto", "arithmetic; auto: bf16 where the device has it", ("auto", "bf16", "fp32"))
     seed: int = setting(0, "decides every random choice", minimum=0)
@@ -123,7 +123,7 @@ class Texts:
     data: TextData
     tokenizer: Tokenizer
     preprocessing: TextPreprocessing
-    ends: Ends  # what the network reads
+    learnt: Ends  # what the network reads while it learns, which is what takes long
     train: Sequence[TokenIds]  # whole
     unlabelled: Sequence[TokenIds]  # whole
     validation: Sequence[TokenIds]  # as they are read
@@ -138,11 +138,11 @@ class Texts:
         """The tokens."""
         return self.tokenizer.get_vocab_size()
 
-    def read(self, texts: Sequence[TokenIds]) -> list[TokenIds]:
-        """What is read of whole texts."""
+    @property
+    def read(self) -> Ends:
+        """What is read in the end."""
         head = self.preprocessing.head_tokens
-        ends = Ends(head, self.preprocessing.max_tokens - head)
-        return [ends.take(ids) for ids in texts]
+        return Ends(head, self.preprocessing.max_tokens - head)
 
 
 @dataclass
@@ -210,16 +210,15 @@ def load_and_tokenize(config: Config, cache: Path) -> Texts:
         raise SettingError(
             f"ngram_buckets: {config.ngram_buckets}, expected more than the {tokenizer.get_vocab_size()} tokens"
         )
-    # Of what the network does not read only n-grams have anything to say.
-    read = _divide(config.max_tokens if config.ngrams else min(config.max_tokens, config.network_tokens), config)
+    read = _divide(config.max_tokens, config)
     preprocessing = TextPreprocessing(max_tokens=sum(read), head_tokens=read.head, unknown_id=UNKNOWN_ID)
     whole = TextReader(tokenizer, TextPreprocessing(max_tokens=65_536, head_tokens=65_535, unknown_id=UNKNOWN_ID))
     train, unlabelled = (
         [reading.ids for reading in whole.read_all(texts)] for texts in (data.train.texts, data.unlabelled)
     )
     validation = [reading.ids for reading in TextReader(tokenizer, preprocessing).read_all(data.validation.texts)]
-    ends = _divide(min(config.max_tokens, config.network_tokens), config)
-    return Texts(data, tokenizer, preprocessing, ends, train, unlabelled, validation)
+    learnt = _divide(min(config.max_tokens, config.learnt_tokens), config)
+    return Texts(data, tokenizer, preprocessing, learnt, train, unlabelled, validation)
 
 
 def _divide(tokens: int, config: Config) -> Ends:
@@ -239,8 +238,8 @@ def start(config: Config, texts: Texts, cache: Path, accelerator: Accelerator) -
     pretraining = []
     if config.pretrain == "language_model":
         pretraining = pretrain_reader(config, texts, reader, cache, accelerator)
-    network = SentimentNetwork(reader, config.pooling, len(texts.data.labels), texts.ends)
-    sample = texts.train[:: max(1, len(texts.train) // SCALE_TEXTS)]
+    network = SentimentNetwork(reader, config.pooling, len(texts.data.labels))
+    sample = texts.learnt.take(texts.train[:: max(1, len(texts.train) // SCALE_TEXTS)])
     with torch.no_grad():
         network.set_scale(torch.cat([network.pool_texts(pad([ids])) for ids in sample]))
     network = network.to(accelerator.device)
@@ -260,7 +259,7 @@ def pretrain_reader(
         dimensions=config.dimensions,
         hidden=config.hidden,
         layers=config.layers,
-        max_tokens=sum(texts.ends),
+        max_tokens=sum(texts.learnt),
         epochs=config.pretrain_epochs,
         batch_size=config.pretrain_batch_size,
         learning_rate=config.pretrain_learning_rate,
@@ -315,7 +314,7 @@ def train_epoch(
     # One seed for each epoch, so that a resumed training draws what an uninterrupted one would.
     generator = np.random.default_rng((config.seed, 1, state.epoch))
     torch.manual_seed(config.seed * 1_000_003 + state.epoch)
-    labelled, others = ([texts.ends.take(ids) for ids in some] for some in (texts.train, texts.others))
+    labelled, others = (texts.learnt.take(some) for some in (texts.train, texts.others))
     steps = math.ceil(len(labelled) / config.batch_size)
     companions = list(islice(_draw_for_ever(others, config.batch_size, generator), steps))
     beliefs = None
@@ -363,8 +362,9 @@ def believe(
     Returns:
         Calibrated probabilities, (unlabelled texts, classes), of all other rows 0.
     """
-    served = stack(network, ngrams, texts, shards)
-    found = predict_probabilities(served, texts.read([texts.unlabelled[row] for row in rows]), shards)
+    served = stack(network, ngrams, texts, texts.learnt, shards)
+    unlabelled = texts.read.take([texts.unlabelled[row] for row in rows])
+    found = predict_probabilities(served, unlabelled, texts.learnt, shards)
     beliefs = torch.zeros(len(texts.unlabelled), found.shape[1])
     beliefs[rows] = found
     return beliefs
@@ -498,7 +498,7 @@ def measure_deviation(embedding: Tensor, counts: NDArray[np.int64]) -> float:
 
 def evaluate(network: SentimentNetwork, texts: Texts, shards: Shards) -> tuple[float, float]:
     """The loss and the accuracy of ``network`` on the validation split, in single precision."""
-    logits = predict(network, texts.validation, shards)
+    logits = predict(network, texts.learnt.take(texts.validation), shards)
     labels = torch.from_numpy(texts.data.validation.labels)
     return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
 

@@ -20,7 +20,15 @@ from service.items import Item
 from service.kinds import churn, sentiment
 from service.kinds.sentiment import Assets, Query, Request
 from tests.table_versions import TABLE
-from tests.text_versions import KIND, add_sentiment, expected_prediction, make_graph, make_text, read_text
+from tests.text_versions import (
+    KIND,
+    PREPROCESSING,
+    add_sentiment,
+    expected_prediction,
+    make_graph,
+    make_text,
+    read_text,
+)
 
 LABELS = ("bad", "so so", "good")
 
@@ -139,6 +147,17 @@ def test_an_explanation_adds_up_to_the_log_odds_of_the_label(
         assert [row[0], row[-1]] == [2, 3]
         assert ((row == ids) | (row == 1)).all()
     assert len(graph.rows) <= 513
+
+
+def test_an_explanation_of_a_long_text_reads_no_more_tokens_than_one_of_a_shorter_text(tmp_path: Path) -> None:
+    assets = load(tmp_path, preprocessing=PREPROCESSING.model_copy(update={"max_tokens": 1_000}))
+    (item,) = preprocess(assets, make_text(3, 2_000))
+    assert item.facts.reading.truncated
+    graph = Graph(2)
+    explanation = sentiment.explain(item, assets, graph)
+    assert len(explanation["tokens"]) == 998
+    # One more than for the explanation: it is first asked what the label is.
+    assert 200 < len(graph.rows) <= 1 + 512 * 512 // 1_000
 
 
 def test_tokens_stand_where_the_client_has_them(tmp_path: Path) -> None:

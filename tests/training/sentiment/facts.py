@@ -129,7 +129,7 @@ def learn() -> CardFacts:
         embeddings=next(network.parameters()).detach().numpy(),
         vocabulary=vocabulary,
         counts=np.bincount(rows, minlength=len(vocabulary)),
-        ends=Ends(4, 8),
+        learnt=Ends(4, 8),
         unlabelled=60,
         leans=np.linspace(-2, 2, len(vocabulary), dtype=np.float32),
     )

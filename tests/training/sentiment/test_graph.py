@@ -12,7 +12,7 @@ from training.errors import ExportError
 from training.export import tensor_specs
 from training.sentiment.batches import pad
 from training.sentiment.graph import check_text_parity, export_served, run_graph
-from training.sentiment.model import ARCHITECTURES, POOLINGS, Ends, Reader, SentimentNetwork
+from training.sentiment.model import ARCHITECTURES, POOLINGS, Reader, SentimentNetwork
 from training.sentiment.ngrams import NgramClassifier
 from training.sentiment.predict import ServedNetwork
 
@@ -23,7 +23,7 @@ def served(
     architecture: str = "bilstm", pooling: str = "concat", layers: int = 1, seed: int = 0, ngrams: int = 2
 ) -> ServedNetwork:
     torch.manual_seed(seed)
-    network = SentimentNetwork(Reader(architecture, 300, 16, 12, layers, 0.0), pooling, 3, Ends(30, 90))
+    network = SentimentNetwork(Reader(architecture, 300, 16, 12, layers, 0.0), pooling, 3)
     with torch.no_grad():
         network.classifier.weight.normal_()  # so that differences show
         network.set_scale(torch.randn(50, network.classifier.in_features))

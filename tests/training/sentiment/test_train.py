@@ -17,7 +17,7 @@ from training.checkpoint import CHECKPOINT_FILE
 from training.command import Places, build_config
 from training.errors import DivergenceError, SettingError
 from training.sentiment.graph import run_graph
-from training.sentiment.publish import assemble, fit_ngrams_of
+from training.sentiment.publish import fit_ngrams_of
 from training.sentiment.shards import Shards
 from training.sentiment.train import (
     RECIPES,
@@ -40,7 +40,7 @@ SMALL = {
     "dimensions": 12,
     "hidden": 12,
     "max_tokens": 40,
-    "network_tokens": 30,
+    "learnt_tokens": 30,
     "pretrain_epochs": 1,
     "epochs": 3,
     "batch_size": 16,
@@ -171,24 +171,12 @@ def test_what_is_thought_of_unlabelled_reviews_is_a_probability_of_each_class(im
     assert (beliefs[rows, 1] > 0.5).all()  # all of them are good
 
 
-def test_ngrams_learn_the_words_of_unlabelled_reviews(imdb: Path, places: Places) -> None:
-    settings = config(imdb, pretrain="none", learning_rate=0.05, ngrams=1)
+def test_a_network_learns_from_less_of_a_text_than_is_read_in_the_end(imdb: Path, places: Places) -> None:
+    settings = config(imdb, max_tokens=60, learnt_tokens=20)
     texts = load_and_tokenize(settings, places.cache)
-    new = next(token for token in range(5, texts.vocabulary) if all(token not in ids for ids in texts.train))
-    texts = replace(texts, unlabelled=[np.append(ids, np.int32(new)) for ids in texts.unlabelled])
-    network = start(settings, texts, places.cache, Accelerator()).served
-    for weight, better in ((1.0, True), (0.0, False)):
-        ngrams = assemble(replace(settings, unlabelled_weight=weight), network, texts).ngrams
-        assert ngrams is not None
-        assert bool(ngrams.weight[new, 1] > ngrams.weight[new, 0]) == better
-
-
-def test_the_ngrams_read_what_the_network_leaves_out(imdb: Path, places: Places) -> None:
-    settings = config(imdb, max_tokens=60, network_tokens=20)
-    texts = load_and_tokenize(settings, places.cache)
-    assert (texts.preprocessing.max_tokens, sum(texts.ends)) == (60, 20)
-    texts = load_and_tokenize(replace(settings, ngrams=0), places.cache)
-    assert (texts.preprocessing.max_tokens, sum(texts.ends)) == (20, 20)
+    assert (texts.preprocessing.max_tokens, texts.read, texts.learnt) == (60, (18, 42), (6, 14))
+    texts = load_and_tokenize(replace(settings, max_tokens=10), places.cache)
+    assert (texts.preprocessing.max_tokens, texts.read, texts.learnt) == (10, (3, 7), (3, 7))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(csv: Path, tmp_path: Path) -> None:
