@@ -52,8 +52,8 @@ CLASSES: Mapping[str, tuple[str, str, str]] = {
         ".2%",
     ),
     "classification_accuracy_score": (
-        "Accuracy on real test images of a classifier that learnt generated ones alone",
-        "conditional_accuracy_of_test_images",
+        "Accuracy on real test images of a classifier that learnt such images alone",
+        "classification_accuracy_score_of_training_images",
         ".2%",
     ),
     "classes_missing": ("Classes that the judge finds in no image", "", "d"),
@@ -194,8 +194,9 @@ def _results(manifest: Manifest) -> str:
         f"## Results\n\nOf {metrics['images_compared']:,} images that the exported graph made for labels of the test "
         "split. The judge is a small classifier of this project that has learnt the training split and had no part in "
         "the generator's training; features are its last but one layer's, so distances compare with others of this "
-        "judge alone. Real images are test images where classes are concerned, and training images beside test "
-        f"images where distances are.\n\n{make_table(header, rows)}" + _per_class(metrics) + _truncation(metrics)
+        "judge alone. Real images are test images where classes are concerned, and training images where they are "
+        "learnt from, and beside test images where distances are concerned.\n\n"
+        f"{make_table(header, rows)}" + _per_class(metrics) + _truncation(metrics)
     )
 
 

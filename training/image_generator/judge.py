@@ -37,6 +37,14 @@ class Reading(NamedTuple):
     classes: Labels  # (images,)
 
 
+class Recipe(NamedTuple):
+    """How a judge learns."""
+
+    epochs: int  # passes over the images
+    flip: bool = False  # whether images are mirrored by chance
+    label_smoothing: float = 0.0  # how much less than certain of a label it is to be
+
+
 class Judge(nn.Module):
     """Five convolutions with batch norm, their mean over places as features, a linear layer.
 
@@ -63,13 +71,13 @@ class Judge(nn.Module):
         return features, self.classes(features)
 
 
-def train_judge(split: Split, classes: int, epochs: int, seed: int, accelerator: Accelerator) -> Judge:
+def train_judge(split: Split, classes: int, recipe: Recipe, seed: int, accelerator: Accelerator) -> Judge:
     """A judge that has learnt ``split``, on the accelerator's device, in evaluation mode.
 
     Args:
         split: images with their labels, real or generated.
         classes: how many there are.
-        epochs: passes over the images.
+        recipe: how it learns them.
         seed: decides the weights, the order and the changes.
         accelerator: device and precision.
     """
@@ -81,13 +89,13 @@ def train_judge(split: Split, classes: int, epochs: int, seed: int, accelerator:
     batch_size = min(BATCH_SIZE, len(split))
     steps = len(split) // batch_size
     judge.train()
-    for epoch in range(epochs):
+    for epoch in range(recipe.epochs):
         order = torch.randperm(len(split), generator=generator)
         for step in range(steps):
-            progress = (epoch + step / steps) / epochs
+            progress = (epoch + step / steps) / recipe.epochs
             scale_learning_rates([optimizer], learning_rate_factor("cosine", WARMUP_FRACTION, progress))
             rows = order[step * batch_size : (step + 1) * batch_size]
-            _learn(judge, optimizer, images[rows], labels[rows], generator, accelerator)
+            _learn(judge, optimizer, recipe, images[rows], labels[rows], generator, accelerator)
     return judge.eval()
 
 
@@ -111,12 +119,16 @@ def accuracy(reading: Reading, labels: Labels) -> float:
 def _learn(
     judge: Judge,
     optimizer: AdamW,
+    recipe: Recipe,
     images: Tensor,
     labels: Tensor,
     generator: torch.Generator,
     accelerator: Accelerator,
 ) -> None:
     pixels, labels = to_signed(images.to(accelerator.device)), labels.to(accelerator.device)
+    if recipe.flip:
+        mirrored = torch.rand(len(pixels), generator=generator).to(pixels.device) < 0.5
+        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
     if judge.turns:
         labels = torch.randint(TURNS, labels.shape, generator=generator).to(accelerator.device)
         pixels = torch.stack([picture.rot90(int(turns), (1, 2)) for picture, turns in zip(pixels, labels, strict=True)])
@@ -124,7 +136,7 @@ def _learn(
     pixels = cut_out(pixels, pixels.shape[-1] // CUT_OUT_SHARE, generator)
     with accelerator.autocast():
         _, logits = judge(pixels.contiguous(memory_format=torch.channels_last))
-    loss = F.cross_entropy(logits.float(), labels)
+    loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
     accelerator.backward(loss)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

@@ -27,7 +27,7 @@ from training.command import Places, setting
 from training.errors import DivergenceError, SettingError
 from training.hardware import choose_precision
 from training.image_generator.data import load_data, to_signed
-from training.image_generator.judge import Judge, Reading, read, train_judge
+from training.image_generator.judge import Judge, Reading, Recipe, read, train_judge
 from training.image_generator.losses import (
     LOSSES,
     discriminator_loss,
@@ -83,7 +83,10 @@ class Config:
     flip: bool = setting(False, "mirror real images by chance")
     translate: int = setting(0, "shift what the discriminator sees by up to so many pixels", minimum=0)
     cut_out: int = setting(0, "blank a square of so many pixels of what the discriminator sees", minimum=0)
-    judge_epochs: int = setting(12, "passes of the classifiers that judge over their images", minimum=1)
+    judge_epochs: int = setting(12, "passes of the classifier that judges over real images", minimum=1)
+    score_epochs: int = setting(12, "passes of the classifier that learns generated images alone", minimum=1)
+    score_flip: bool = setting(True, "mirror by chance what it learns; not for digits and letters")
+    score_label_smoothing: float = setting(0.1, "how much less than certain it is to be of a label", None, 0, 0.5)
     precision: str = setting("auto", "arithmetic; auto: bf16 where the device has it", ("auto", "bf16", "fp32"))
     seed: int = setting(0, "decides every random choice", minimum=0)
 
@@ -100,7 +103,15 @@ TEXTBOOK: dict[str, Any] = {
     "second_decay": 0.999,
 }
 RECIPES = {"sngan": {}, "dcgan": TEXTBOOK, "mlp": TEXTBOOK}
-SMOKE = {"epochs": 2, "max_images": 600, "batch_size": 32, "width": 8, "judge_epochs": 2, "validation_fraction": 0.2}
+SMOKE = {
+    "epochs": 2,
+    "max_images": 600,
+    "batch_size": 32,
+    "width": 8,
+    "judge_epochs": 2,
+    "score_epochs": 2,
+    "validation_fraction": 0.2,
+}
 
 
 @dataclass
@@ -194,7 +205,7 @@ def start(config: Config, data: ImageData, accelerator: Accelerator) -> State:
 def teach_judge(config: Config, state: State, data: ImageData, accelerator: Accelerator) -> None:
     """Train the classifier that watches the training and measures its result."""
     began = time.monotonic()
-    state.judge = train_judge(data.train, len(data.labels), config.judge_epochs, config.seed, accelerator)
+    state.judge = train_judge(data.train, len(data.labels), Recipe(config.judge_epochs), config.seed, accelerator)
     state.seconds += time.monotonic() - began
 
 

@@ -16,6 +16,7 @@ SETTINGS = {
     "width": 4,
     "latents": 8,
     "judge_epochs": 4,
+    "score_epochs": 4,
     "validation_fraction": 0.2,
     "precision": "fp32",
 }

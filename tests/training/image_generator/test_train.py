@@ -94,6 +94,7 @@ def test_an_image_is_the_same_alone_and_in_any_batch(published: tuple[Places, Ma
 def test_the_metrics_say_how_good_how_diverse_and_how_new_images_are(published: tuple[Places, Manifest]) -> None:
     metrics = published[1].metrics
     assert next(iter(metrics)) == "conditional_accuracy"
+    assert metrics["classification_accuracy_score_of_training_images"] > 0.9  # type: ignore[operator]
     for name in ("classification_accuracy_score", "precision", "recall", "density", "coverage", "duplicates_share"):
         assert isinstance(metrics[name], float), name
     assert metrics["frechet_ratio"] == pytest.approx(
@@ -272,7 +273,7 @@ def test_two_processes_train_one_model_together(colours: Path, tmp_path: Path) -
     arguments = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
     arguments += ["--mixed_precision", "no", "--dynamo_backend", "no", "--module", "training", "image_generator"]
     arguments += ["--architecture", "mlp", "--data", str(colours), "--epochs", "2", "--batch-size", "16"]
-    arguments += ["--judge-epochs", "2", "--validation-fraction", "0.2", "--precision", "fp32"]
+    arguments += ["--judge-epochs", "2", "--score-epochs", "2", "--validation-fraction", "0.2", "--precision", "fp32"]
     arguments += ["--models", str(tmp_path / "models"), "--output", str(tmp_path / "run")]
     result = subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
