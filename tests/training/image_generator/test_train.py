@@ -43,7 +43,9 @@ def published(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         "discriminator_learning_rate": 4e-3,
         "average_decay": 0.95,
     }
-    settings = config(colours, epochs=EPOCHS, classification_weight=1.0, width=8, judge_epochs=8, **rates)
+    settings = config(
+        colours, epochs=EPOCHS, classification_weight=1.0, width=8, judge_epochs=8, score_epochs=12, **rates
+    )
     manifest = run(settings, places, resume=False)
     assert manifest is not None
     return places, manifest
