@@ -20,8 +20,12 @@ def alternate_flip(images: Tensor, coins: Tensor, epoch: int) -> Tensor:
         coins: (batch,) of 0 or 1, the same for an image in every epoch.
         epoch: the number of the epoch.
     """
-    mirrored = ((coins + epoch) % 2).bool().view(-1, 1, 1, 1)
-    return torch.where(mirrored, images.flip(-1), images)
+    return mirror(images, ((coins + epoch) % 2).bool())
+
+
+def mirror(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Turn left and right of those images for which ``mirrored``, (batch,), says so."""
+    return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
 
 
 def translate(images: Tensor, pixels: int, generator: Generator) -> Tensor:

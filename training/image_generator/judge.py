@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from training.augmentation import cut_out, translate
+from training.augmentation import cut_out, mirror, translate
 from training.image_generator.data import to_signed
 from training.images import Images, Labels, Split, to_tensor
 from training.optimizers import learning_rate_factor, scale_learning_rates
@@ -128,7 +128,7 @@ def _learn(
     pixels, labels = to_signed(images.to(accelerator.device)), labels.to(accelerator.device)
     if recipe.flip:
         mirrored = torch.rand(len(pixels), generator=generator).to(pixels.device) < 0.5
-        pixels = torch.where(mirrored.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
+        pixels = mirror(pixels, mirrored)
     if judge.turns:
         labels = torch.randint(TURNS, labels.shape, generator=generator).to(accelerator.device)
         pixels = torch.stack([picture.rot90(int(turns), (1, 2)) for picture, turns in zip(pixels, labels, strict=True)])

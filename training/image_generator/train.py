@@ -20,7 +20,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from models.manifest import Manifest
-from training.augmentation import cut_out, translate
+from training.augmentation import cut_out, mirror, translate
 from training.averaging import average_gradients, average_weights
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
@@ -273,7 +273,7 @@ def draw_batches(
         z = torch.randn(len(rows), config.latents, generator=random)[share]
         mirrored = torch.rand(len(rows), generator=random)[share] < (0.5 if config.flip else 0.0)
         rows = rows[share]
-        pixels = torch.where(mirrored.view(-1, 1, 1, 1), images[rows].flip(-1), images[rows])
+        pixels = mirror(images[rows], mirrored)
         device = accelerator.device
         yield Batch(to_signed(pixels.to(device)), labels[rows].to(device), z.to(device))
 

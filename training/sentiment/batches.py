@@ -21,6 +21,11 @@ def pad(texts: Sequence[TokenIds], padding: int = 0) -> Tensor:
     return torch.from_numpy(ids)
 
 
+def measure_lengths(texts: Sequence[TokenIds]) -> NDArray[np.int64]:
+    """The tokens of each text, (texts,)."""
+    return np.array([len(text) for text in texts])
+
+
 def draw_batches(
     lengths: NDArray[np.int64], batch_size: int, generator: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.text import TokenIds
 from training.errors import ExportError
 from training.export import OPSET, export_graph
-from training.sentiment.batches import pad, sort_batches
+from training.sentiment.batches import measure_lengths, pad, sort_batches
 from training.sentiment.predict import ServedNetwork
 
 INPUT = "token_ids"
@@ -141,7 +141,7 @@ def run_graph(
     session: onnxruntime.InferenceSession, texts: Sequence[TokenIds], batches: Sequence[NDArray[np.int64]] | None = None
 ) -> NDArray[np.float32]:
     """The probabilities of texts, (texts, classes); in ``batches`` of rows, or else in batches of like length."""
-    batches = sort_batches(np.array([len(text) for text in texts]), 32) if batches is None else batches
+    batches = sort_batches(measure_lengths(texts), 32) if batches is None else batches
     answers = [
         session.run([OUTPUTS[0]], {INPUT: pad([texts[row] for row in rows]).numpy().astype(np.int32)})[0]
         for rows in batches

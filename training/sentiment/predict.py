@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.text import TokenIds
-from training.sentiment.batches import pad, sort_batches
+from training.sentiment.batches import measure_lengths, pad, sort_batches
 from training.sentiment.model import Ends, SentimentNetwork
 from training.sentiment.ngrams import NgramClassifier
 from training.sentiment.shards import Shards
@@ -65,7 +65,7 @@ def predict(classifier: nn.Module, texts: Sequence[TokenIds], shards: Shards) ->
     """The logits of ``classifier`` for each text, (texts, classes), in single precision; on its device."""
     classifier.eval()
     device = next(chain(classifier.parameters(), classifier.buffers())).device
-    batches = sort_batches(np.array([len(text) for text in texts]), BATCH_SIZE)
+    batches = sort_batches(measure_lengths(texts), BATCH_SIZE)
 
     def answer(rows: NDArray[np.int64]) -> Tensor:
         with torch.no_grad():  # of each thread its own

@@ -27,7 +27,7 @@ from training.averaging import average_gradients
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts, save_checkpoint
 from training.errors import DivergenceError
 from training.optimizers import learning_rate_factor, scale_learning_rates
-from training.sentiment.batches import draw_batches, pad, sort_batches
+from training.sentiment.batches import draw_batches, measure_lengths, pad, sort_batches
 from training.sentiment.model import LanguageModel, Reader, reverse
 from training.sentiment.shards import Shards
 
@@ -143,7 +143,7 @@ def _train_epoch(
     generator = np.random.default_rng((plan.seed, epoch))
     shares = counts / counts.sum()
     log_expected = torch.from_numpy(np.log(np.maximum(shares * plan.negatives, 1e-30))).float().to(accelerator.device)
-    lengths = np.minimum([len(text) for text in texts], plan.max_tokens)
+    lengths = np.minimum(measure_lengths(texts), plan.max_tokens)
     steps = math.ceil(len(texts) / plan.batch_size)
     totals, seen = np.zeros(len(model.projections)), 0
     for step, rows in enumerate(draw_batches(lengths, plan.batch_size, generator)):
@@ -233,6 +233,5 @@ def _evaluate(model: LanguageModel, plan: Pretraining, texts: Sequence[TokenIds]
                 positions += len(targets)
             return total, positions
 
-    lengths = np.array([len(text) for text in texts])
-    parts = shards.run(measure, sort_batches(lengths, plan.batch_size))
+    parts = shards.run(measure, sort_batches(measure_lengths(texts), plan.batch_size))
     return sum(total for total, _ in parts) / sum(positions for _, positions in parts)

@@ -31,7 +31,7 @@ from training.hardware import choose_precision
 from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor, scale_learning_rates
 from training.progress import Progress
 from training.sentiment.adversarial import perturb_by_label, virtual_adversarial_loss
-from training.sentiment.batches import draw_batches, pad
+from training.sentiment.batches import draw_batches, measure_lengths, pad
 from training.sentiment.data import TextData, load_data
 from training.sentiment.leans import count_tokens
 from training.sentiment.model import ARCHITECTURES, POOLINGS, Ends, Reader, SentimentNetwork
@@ -87,10 +87,10 @@ class Config:
     adversarial: str = setting(
         "label", "against whom: the worst small change by label, by prediction", ("none", "label", "prediction", "both")
     )
+    perturbation: float = setting(5.0, "the size of that change, in deviations of embeddings", minimum=0)
     unlabelled_weight: float = setting(
         1.0, "the weight of unlabelled texts, by what the model thinks of them from its second epoch on", minimum=0
     )
-    perturbation: float = setting(5.0, "the size of that change, in deviations of embeddings", minimum=0)
     ngrams: int = setting(2, "the longest runs of tokens that are weighed beside the network; 0: none are", minimum=0)
     ngram_buckets: int = setting(1_048_576, "how many weights these share, more than tokens", minimum=512)
     ngram_regularisation: float = setting(100.0, "the inverse of the penalty on these weights", minimum=1e-6)
@@ -272,7 +272,8 @@ def pretrain_reader(
 
 def train(config: Config, state: State, texts: Texts, accelerator: Accelerator, output: Path) -> None:
     """Run the epochs that are left, with a checkpoint after each."""
-    counts, ngrams = count_tokens(texts), fit_ngrams_of(config, texts)
+    counts = count_tokens(texts)
+    ngrams = fit_ngrams_of(config, texts) if trains_itself(config, texts) else None
     # Dropout between layers draws from one generator for all threads.
     shards = Shards(accelerator.device, 1 if config.layers > 1 else None)
     with Progress(config.epochs, output, state.history, accelerator.is_main_process) as progress:
@@ -318,12 +319,12 @@ def train_epoch(
     steps = math.ceil(len(labelled) / config.batch_size)
     companions = list(islice(_draw_for_ever(others, config.batch_size, generator), steps))
     beliefs = None
-    if texts.unlabelled and config.unlabelled_weight and state.epoch:
+    if trains_itself(config, texts) and state.epoch:
         beliefs = believe(state.served, ngrams, texts, np.unique(np.concatenate(companions)), shards)
     labels = torch.from_numpy(texts.data.train.labels)
     state.network.train()
     total_loss, correct, seen = 0.0, 0, 0
-    for step, rows in enumerate(draw_batches(_lengths(labelled), config.batch_size, generator)):
+    for step, rows in enumerate(draw_batches(measure_lengths(labelled), config.batch_size, generator)):
         set_learning_rate(config, state.optimizers, (state.epoch + step / steps) / config.epochs)
         seed = int(generator.integers(2**40)) + accelerator.process_index
         rows, more = (share(some, accelerator) for some in (rows, companions[step]))
@@ -341,6 +342,11 @@ def train_epoch(
         total_loss, correct, seen = total_loss + loss * len(rows), correct + hits, seen + len(rows)
         progress.step(state.epoch, step + 1, steps, total_loss / seen, correct / seen)
     return total_loss / seen, correct / seen
+
+
+def trains_itself(config: Config, texts: Texts) -> bool:
+    """Whether the network learns from what is thought of unlabelled texts."""
+    return bool(texts.unlabelled and config.unlabelled_weight)
 
 
 def believe(
@@ -379,6 +385,7 @@ def train_step(
         DivergenceError: the loss is no number.
     """
     count, others = sum(len(part.labelled) for part in parts), sum(len(part.others) for part in parts)
+    against_prediction = config.adversarial in ("prediction", "both")
 
     def learn(part: Part) -> tuple[float, int]:
         """Add a part's share of the gradient; the sum of its losses, and its right answers."""
@@ -397,12 +404,13 @@ def train_step(
                 worst = perturb_by_label(vectors.grad, config.perturbation * deviation)
                 attacked = F.cross_entropy(view.classify(view.embed() + worst).float(), labels, reduction="sum")
                 (attacked / count).backward()  # type: ignore[no-untyped-call]
-            other = View(config, state.network, part.others, generator, accelerator.device)
+            if part.beliefs is not None or against_prediction:
+                other = View(config, state.network, part.others, generator, accelerator.device)
             if part.beliefs is not None:
                 beliefs = part.beliefs.to(accelerator.device)
                 agreed = F.cross_entropy(other.classify(other.embed()).float(), beliefs, reduction="sum")
                 (agreed * (config.unlabelled_weight / others)).backward()  # type: ignore[no-untyped-call]
-            if config.adversarial in ("prediction", "both"):
+            if against_prediction:
                 moved = virtual_adversarial_loss(
                     other.classify, other.embed(), other.present, config.perturbation * deviation, deviation, generator
                 )
@@ -469,16 +477,12 @@ def draw_kept(shape: Sequence[int], share: float, generator: torch.Generator, de
     return (torch.rand(shape, generator=generator, device=device) >= share).float() / (1 - share)
 
 
-def _lengths(texts: Sequence[TokenIds]) -> NDArray[np.int64]:
-    return np.array([len(text) for text in texts])
-
-
 def _draw_for_ever(
     texts: Sequence[TokenIds], batch_size: int, generator: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
     """The rows of batches, all of one size: every row once before any comes again, but for what fills up the last."""
     while True:
-        for rows in draw_batches(_lengths(texts), batch_size, generator):
+        for rows in draw_batches(measure_lengths(texts), batch_size, generator):
             yield np.resize(rows, batch_size)
 
 
