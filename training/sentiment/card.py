@@ -195,8 +195,8 @@ def _training(facts: CardFacts) -> str:
     best = max(facts.history, key=lambda record: record["validation_accuracy"])
     return (
         f"## Training\n\n{_pretraining(facts.pretraining)}{count(len(facts.history), 'epoch')}; best validation "
-        f"accuracy {best['validation_accuracy']:.2%} in epoch {best['epoch']:.0f}. {_self_training(facts)}The "
-        f"network learnt, and was watched, by less of a long text than it reads now: {_say_ends(facts.learnt)}. "
+        f"accuracy {best['validation_accuracy']:.2%} in epoch {best['epoch']:.0f}. {_self_training(facts)}Of "
+        f"a long text the network learnt a part: {_say_ends(facts.learnt)}. "
         "Training loss and accuracy are measured while the network learns, so they can be worse than those of the "
         "validation texts.\n\n"
         f"![Losses and accuracy over epochs](learning_curves.png)\n\n{list_settings(facts.manifest)}"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.text import TokenIds
 from training.sentiment.batches import measure_lengths, pad, sort_batches
-from training.sentiment.model import Ends, SentimentNetwork
+from training.sentiment.model import SentimentNetwork
 from training.sentiment.ngrams import NgramClassifier
 from training.sentiment.shards import Shards
 
@@ -53,9 +53,9 @@ class ServedNetwork(nn.Module):
         return F.softmax(logits, 1), logits
 
 
-def predict_probabilities(served: ServedNetwork, texts: Sequence[TokenIds], ends: Ends, shards: Shards) -> Tensor:
-    """What ``served`` says of each text, (texts, classes), where its network reads these ``ends``."""
-    logits = predict(served.network, ends.take(texts), shards) * served.network_weight
+def predict_probabilities(served: ServedNetwork, texts: Sequence[TokenIds], shards: Shards) -> Tensor:
+    """What ``served`` says of each text, (texts, classes)."""
+    logits = predict(served.network, texts, shards) * served.network_weight
     if served.ngrams is not None:
         logits = logits + predict(served.ngrams, texts, shards) * served.ngrams_weight
     return F.softmax(logits, 1)

@@ -22,7 +22,7 @@ from training.sentiment.card import CardFacts, write_card
 from training.sentiment.golden import golden_examples
 from training.sentiment.graph import check_text_parity, export_served, run_graph
 from training.sentiment.leans import count_tokens, measure_leans
-from training.sentiment.model import Ends, SentimentNetwork
+from training.sentiment.model import SentimentNetwork
 from training.sentiment.ngrams import NgramClassifier, fit_ngrams
 from training.sentiment.predict import ServedNetwork, predict
 from training.sentiment.shards import Shards
@@ -51,7 +51,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
     """
     network, data = state.served.cpu().eval(), texts.data
     network.round_embeddings()
-    served = stack(network, fit_ngrams_of(config, texts), texts, texts.read, Shards(torch.device("cpu")))
+    served = stack(network, fit_ngrams_of(config, texts), texts, Shards(torch.device("cpu")))
     reader = TextReader(texts.tokenizer, texts.preprocessing)
     readings = reader.read_all(data.test.texts)
     ids = [reading.ids for reading in readings]
@@ -135,13 +135,10 @@ def fit_ngrams_of(config: "Config", texts: "Texts") -> NgramClassifier | None:
     )
 
 
-def stack(
-    network: SentimentNetwork, ngrams: NgramClassifier | None, texts: "Texts", ends: Ends, shards: Shards
-) -> ServedNetwork:
-    """Network, which reads these ``ends``, and n-grams with the weights that suit the validation texts best."""
-    logits = [predict(network, ends.take(texts.validation), shards)]
-    if ngrams is not None:
-        logits.append(predict(ngrams, texts.validation, shards))
+def stack(network: SentimentNetwork, ngrams: NgramClassifier | None, texts: "Texts", shards: Shards) -> ServedNetwork:
+    """Network and n-grams with the weights that suit the validation texts best."""
+    classifiers = (network,) if ngrams is None else (network, ngrams)
+    logits = [predict(classifier, texts.validation, shards) for classifier in classifiers]
     network_weight, *others = fit_weights(logits, torch.from_numpy(texts.data.validation.labels))
     return ServedNetwork(network, network_weight, ngrams, *others).eval()
 

@@ -71,7 +71,7 @@ class Config:
     pretrain_batch_size: int = setting(64, "pre-training: texts in one step", minimum=1)
     pretrain_learning_rate: float = setting(3e-3, "pre-training: the highest learning rate", minimum=0)
     pretrain_negatives: int = setting(384, "pre-training: tokens that the next one is told from", minimum=1)
-    epochs: int = setting(7, "passes over the labelled texts", minimum=1)
+    epochs: int = setting(9, "passes over the labelled texts", minimum=1)
     batch_size: int = setting(64, "labelled texts in one step, and as many unlabelled ones", minimum=1)
     optimizer: str = setting("adam", "the optimiser", OPTIMIZERS)
     learning_rate: float = setting(1e-3, "the highest learning rate", minimum=0)
@@ -368,9 +368,9 @@ def believe(
     Returns:
         Calibrated probabilities, (unlabelled texts, classes), of all other rows 0.
     """
-    served = stack(network, ngrams, texts, texts.learnt, shards)
+    served = stack(network, ngrams, texts, shards)
     unlabelled = texts.read.take([texts.unlabelled[row] for row in rows])
-    found = predict_probabilities(served, unlabelled, texts.learnt, shards)
+    found = predict_probabilities(served, unlabelled, shards)
     beliefs = torch.zeros(len(texts.unlabelled), found.shape[1])
     beliefs[rows] = found
     return beliefs
@@ -502,7 +502,7 @@ def measure_deviation(embedding: Tensor, counts: NDArray[np.int64]) -> float:
 
 def evaluate(network: SentimentNetwork, texts: Texts, shards: Shards) -> tuple[float, float]:
     """The loss and the accuracy of ``network`` on the validation split, in single precision."""
-    logits = predict(network, texts.learnt.take(texts.validation), shards)
+    logits = predict(network, texts.validation, shards)
     labels = torch.from_numpy(texts.data.validation.labels)
     return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
 
