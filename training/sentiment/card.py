@@ -268,8 +268,9 @@ def _describe_parts(metrics: Mapping[str, Any]) -> str:
     return (
         f"The network's logits are multiplied by {metrics['network_weight']:.3f}, those of the n-grams by "
         f"{metrics['ngrams_weight']:.3f}, and added. Both numbers were fitted on the validation split, so that "
-        f"confidence agrees with accuracy. Alone, the network has an accuracy of {metrics['accuracy_of_network']:.2%}, "
-        f"the n-grams have one of {metrics['accuracy_of_ngrams']:.2%}."
+        "confidence agrees with accuracy; then the n-grams learnt from that split as well. Alone, the network has "
+        f"an accuracy of {metrics['accuracy_of_network']:.2%}, the n-grams have one of "
+        f"{metrics['accuracy_of_ngrams']:.2%}."
     )
 
 

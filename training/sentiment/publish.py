@@ -52,6 +52,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
     network, data = state.served.cpu().eval(), texts.data
     network.round_embeddings()
     served = stack(network, fit_ngrams_of(config, texts), texts, Shards(torch.device("cpu")))
+    served.ngrams = fit_ngrams_of(config, texts, validation=True)
     reader = TextReader(texts.tokenizer, texts.preprocessing)
     readings = reader.read_all(data.test.texts)
     ids = [reading.ids for reading in readings]
@@ -116,17 +117,21 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
         return publish(Repository(models), KIND, write)
 
 
-def fit_ngrams_of(config: "Config", texts: "Texts") -> NgramClassifier | None:
+def fit_ngrams_of(config: "Config", texts: "Texts", *, validation: bool = False) -> NgramClassifier | None:
     """The classifier of n-grams, of the training texts as they are read; None where the configuration wants none.
 
     It learns from labels alone: what the network thinks of unlabelled texts makes it better by itself, but so like the
-    network that the two together are worse.
+    network that the two together are worse. With ``validation`` it learns from those texts as well, which is for when
+    they have nothing more to decide.
     """
     if not config.ngrams:
         return None
+    labelled, labels = texts.read.take(texts.train), texts.data.train.labels
+    if validation:
+        labelled, labels = [*labelled, *texts.validation], np.concatenate((labels, texts.data.validation.labels))
     return fit_ngrams(
-        texts.read.take(texts.train),
-        texts.data.train.labels,
+        labelled,
+        labels,
         len(texts.data.labels),
         vocabulary=texts.vocabulary,
         longest=config.ngrams,

@@ -171,6 +171,20 @@ def test_what_is_thought_of_unlabelled_reviews_is_a_probability_of_each_class(im
     assert (beliefs[rows, 1] > 0.5).all()  # all of them are good
 
 
+def test_the_ngrams_that_are_served_have_learnt_from_validation_texts_too(imdb: Path, places: Places) -> None:
+    settings = config(imdb)
+    texts = load_and_tokenize(settings, places.cache)
+    unseen = next(token for token in range(2, texts.vocabulary) if not any(token in ids for ids in texts.train))
+    labels = texts.data.validation.labels
+    praised = [
+        np.append(ids, np.int32(unseen)) if label else ids for ids, label in zip(texts.validation, labels, strict=True)
+    ]
+    texts = replace(texts, validation=praised)
+    classifiers = [fit_ngrams_of(settings, texts, validation=validation) for validation in (False, True)]
+    of_training, of_both = (float(some(torch.tensor([[unseen]]))[0, 1]) for some in classifiers if some)
+    assert of_training < 0.1 < of_both
+
+
 def test_a_network_learns_from_less_of_a_text_than_is_read_in_the_end(imdb: Path, places: Places) -> None:
     settings = config(imdb, max_tokens=60, learnt_tokens=20)
     texts = load_and_tokenize(settings, places.cache)
