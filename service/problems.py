@@ -9,6 +9,7 @@ from service.errors import Problem
 
 MAX_PROBLEMS = 20
 _MAX_VALUE_CHARACTERS = 60
+_JSON_NAMES = {"tuple": "list", "Tuple": "List", "dictionary": "object"}
 
 
 def list_problems(error: ValidationError, root: str) -> list[Problem]:
@@ -43,6 +44,8 @@ def _describe(kind: str, message: str, value: object) -> str:
     text = _write(value)
     shown = shorten(text)
     message = re.sub(r"^(Value error, |Input )", "", message)
+    if kind != "value_error":
+        message = re.sub(r"\b(tuple|Tuple|dictionary)\b", lambda found: _JSON_NAMES[found[0]], message)
     return f"{shown} {message}" if message.startswith(("should", "is")) else f"{shown}: {message}"
 
 

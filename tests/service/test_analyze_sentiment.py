@@ -160,7 +160,7 @@ def test_no_json_brings_about_a_fault(text_client: httpx.Client, content: object
         ({"texts": [""] * 65}, "texts", "65 texts, expected 1 to 64"),
         ({"texts": ["", 7]}, "texts[1]", "7 should be a valid string"),
         ({"texts": ["", None]}, "texts[1]", "null should be a valid string"),
-        ({"texts": "a text"}, "texts", '"a text" should be a valid tuple'),
+        ({"texts": "a text"}, "texts", '"a text" should be a valid list'),
         ({}, "texts", "missing"),
         ({"texts": [""], "explain": 1}, "explain", "1 should be a valid boolean"),
         ({"texts": [""], "text": ""}, "text", "unknown, expected no such field"),
