@@ -11,6 +11,7 @@ from pathlib import Path
 
 from training.command import Places, add_settings, build_config
 from training.errors import TrainingError
+from training.memory import keep_memory
 
 KINDS = sorted(path.parent.name for path in Path(__file__).parent.glob("*/train.py"))
 INTERRUPTED = 130
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     parser = ArgumentParser(prog="python -m training", description="Train a model of a kind and add it to the models.")
     parser.add_argument("kind", choices=KINDS, help="what to train")
     kind = parser.parse_args(arguments[:1]).kind
+    keep_memory()
     train = import_module(f"training.{kind}.train")
 
     parser = ArgumentParser(prog=f"python -m training {kind}", description=str(train.__doc__).partition("\n")[0])
