@@ -90,10 +90,9 @@ class _GraphNetwork(nn.Module):
             states = embedded
             for layer in layers:
                 states, end = layer(states, lengths)
-            directions.append(states)
+            directions.append(states.transpose(0, 1))
             last.append(end)
-        states = torch.cat(directions, 2).transpose(0, 1)
-        return self.served.answer(network.answer(states, torch.cat(last, 1), present), token_ids)
+        return self.served.answer(network.answer(directions, torch.cat(last, 1), present), token_ids)
 
 
 def export_served(served: ServedNetwork, path: Path) -> None:

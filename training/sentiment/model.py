@@ -113,11 +113,11 @@ class SentimentNetwork(nn.Module):
         """
         return self.answer(*self._read_all(vectors, lengths), keep)
 
-    def answer(self, states: Tensor, last: Tensor, present: Tensor, keep: Tensor | None = None) -> Tensor:
+    def answer(self, states: Sequence[Tensor], last: Tensor, present: Tensor, keep: Tensor | None = None) -> Tensor:
         """Logits from states.
 
         Args:
-            states: (batch, sequence, features), in the order of the text.
+            states: of each direction, (batch, sequence, hidden); in the order of the text where there is attention.
             last: (batch, features), the last state of each direction.
             present: (batch, sequence), False where there is padding.
             keep: as of :meth:`classify`.
@@ -147,24 +147,26 @@ class SentimentNetwork(nn.Module):
         """The pooled values of texts, (batch, sequence) padded behind with 0 -> (batch, pooled features)."""
         return self.pool(*self._read_all(self.reader.embedding(token_ids), (token_ids != 0).sum(1)))
 
-    def pool(self, states: Tensor, last: Tensor, present: Tensor) -> Tensor:
-        """One vector for each text; the arguments are those of :meth:`answer`."""
+    def pool(self, states: Sequence[Tensor], last: Tensor, present: Tensor) -> Tensor:
+        """One vector for each text, in single precision; the arguments are those of :meth:`answer`."""
         if self.pooling == "last":
             return last
         if self.attention is not None:
-            scores = self.attention(states).squeeze(2).masked_fill(~present, -1e4)
-            return (F.softmax(scores, 1)[:, None] @ states).squeeze(1)
+            joined = torch.cat(list(states), 2).float()
+            scores = self.attention(joined).squeeze(2).masked_fill(~present, -1e4)
+            return (F.softmax(scores, 1)[:, None] @ joined).squeeze(1)
+        if self.pooling == "max":
+            return _max(states, present)
         if self.pooling == "mean":
             return _mean(states, present)
-        # States are in -1 to 1, so that padding is never the largest.
-        highest = states.masked_fill(~present[:, :, None], -2.0).amax(1)
-        return highest if self.pooling == "max" else torch.cat([last, highest, _mean(states, present)], 1)
+        return torch.cat([last, _max(states, present), _mean(states, present)], 1)
 
-    def _read_all(self, vectors: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _read_all(self, vectors: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """The states of all directions, as :meth:`answer` takes them."""
-        own = [self.reader.read(vectors, lengths, direction) for direction in range(len(self.reader.directions))]
-        last = torch.cat([states[torch.arange(len(lengths)), lengths - 1] for states in own], 1).float()
-        states = torch.cat([own[0], *(reverse(states, lengths) for states in own[1:])], 2).float()
+        states = [self.reader.read(vectors, lengths, direction) for direction in range(len(self.reader.directions))]
+        last = torch.cat([own[torch.arange(len(lengths)), lengths - 1] for own in states], 1).float()
+        if self.attention is not None:  # the one pooling that the order matters to
+            states[1:] = [reverse(own, lengths) for own in states[1:]]
         return states, last, torch.arange(vectors.shape[1], device=lengths.device) < lengths[:, None]
 
 
@@ -196,9 +198,15 @@ def reverse(values: Tensor, lengths: Tensor) -> Tensor:
     return values.gather(1, places[:, :, None].expand(-1, -1, values.shape[2]))
 
 
-def _mean(states: Tensor, present: Tensor) -> Tensor:
-    weights = present.to(states.dtype)
-    return (states * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True).clamp_min(1.0)
+def _max(states: Sequence[Tensor], present: Tensor) -> Tensor:
+    # States are in -1 to 1, so that padding is never the largest. To add is faster than to fill by a mask.
+    lower = (~present[:, :, None]).to(states[0].dtype) * -4.0
+    return torch.cat([(own + lower).amax(1) for own in states], 1).float()
+
+
+def _mean(states: Sequence[Tensor], present: Tensor) -> Tensor:
+    kept, count = present[:, :, None].to(states[0].dtype), present.sum(1, keepdim=True).clamp_min(1)
+    return torch.cat([(own * kept).sum(1, dtype=torch.float32) for own in states], 1) / count
 
 
 def _initialise(direction: nn.LSTM | nn.GRU) -> None:
