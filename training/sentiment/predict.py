@@ -1,6 +1,7 @@
 """What a network says of texts, and what is served: the network, and beside it a classifier of n-grams."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 
 import numpy as np
@@ -53,24 +54,28 @@ class ServedNetwork(nn.Module):
         return F.softmax(logits, 1), logits
 
 
-def predict_probabilities(served: ServedNetwork, texts: Sequence[TokenIds], shards: Shards) -> Tensor:
-    """What ``served`` says of each text, (texts, classes)."""
-    logits = predict(served.network, texts, shards) * served.network_weight
-    if served.ngrams is not None:
-        logits = logits + predict(served.ngrams, texts, shards) * served.ngrams_weight
-    return F.softmax(logits, 1)
+def predict(
+    classifier: nn.Module,
+    texts: Sequence[TokenIds],
+    shards: Shards,
+    arithmetic: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Tensor:
+    """The logits of ``classifier`` for each text, (texts, classes), computed on its device.
 
-
-def predict(classifier: nn.Module, texts: Sequence[TokenIds], shards: Shards) -> Tensor:
-    """The logits of ``classifier`` for each text, (texts, classes), in single precision; on its device."""
+    Args:
+        classifier: token ids to logits.
+        texts: token ids.
+        shards: that compute.
+        arithmetic: in which, single precision or an autocast.
+    """
     classifier.eval()
     device = next(chain(classifier.parameters(), classifier.buffers())).device
     batches = sort_batches(measure_lengths(texts), BATCH_SIZE)
 
     def answer(rows: NDArray[np.int64]) -> Tensor:
-        with torch.no_grad():  # of each thread its own
+        with torch.no_grad(), arithmetic():  # of each thread its own
             logits: Tensor = classifier(pad([texts[row] for row in rows]).to(device))
-            return logits.cpu()
+            return logits.float().cpu()
 
     answers = torch.cat(shards.run(answer, batches))
     return answers[torch.from_numpy(np.argsort(np.concatenate(batches)))]

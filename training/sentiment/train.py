@@ -35,11 +35,11 @@ from training.sentiment.batches import draw_batches, measure_lengths, pad
 from training.sentiment.data import TextData, load_data
 from training.sentiment.leans import count_tokens
 from training.sentiment.model import ARCHITECTURES, POOLINGS, Ends, Reader, SentimentNetwork
-from training.sentiment.ngrams import NgramClassifier
-from training.sentiment.predict import predict, predict_probabilities
+from training.sentiment.predict import predict
 from training.sentiment.pretrain import Pretraining, digest_texts, pretrain
-from training.sentiment.publish import fit_ngrams_of, publish_version, stack
+from training.sentiment.publish import publish_version
 from training.sentiment.shards import Shards
+from training.sentiment.teacher import Teacher
 from training.sentiment.tokenizer import SPECIAL_TOKENS, UNKNOWN_ID, train_tokenizer
 from training.sentiment.vectors import load_vectors
 
@@ -273,15 +273,15 @@ def pretrain_reader(
 def train(config: Config, state: State, texts: Texts, accelerator: Accelerator, output: Path) -> None:
     """Run the epochs that are left, with a checkpoint after each."""
     counts = count_tokens(texts)
-    ngrams = fit_ngrams_of(config, texts) if trains_itself(config, texts) else None
     # Dropout between layers draws from one generator for all threads.
     shards = Shards(accelerator.device, 1 if config.layers > 1 else None)
+    teacher = Teacher(config, texts, shards, accelerator) if trains_itself(config, texts) else None
     with Progress(config.epochs, output, state.history, accelerator.is_main_process) as progress:
         while state.epoch < config.epochs:
             began = time.monotonic()
             deviation = measure_deviation(state.network.reader.embedding.weight, counts)
             train_loss, train_accuracy = train_epoch(
-                config, state, texts, ngrams, deviation, shards, accelerator, progress
+                config, state, texts, teacher, deviation, shards, accelerator, progress
             )
             loss, accuracy = evaluate(state.served, texts, shards)
             state.epoch += 1
@@ -305,7 +305,7 @@ def train_epoch(
     config: Config,
     state: State,
     texts: Texts,
-    ngrams: NgramClassifier | None,
+    teacher: Teacher | None,
     deviation: float,
     shards: Shards,
     accelerator: Accelerator,
@@ -319,8 +319,8 @@ def train_epoch(
     steps = math.ceil(len(labelled) / config.batch_size)
     companions = list(islice(_draw_for_ever(others, config.batch_size, generator), steps))
     beliefs = None
-    if trains_itself(config, texts) and state.epoch:
-        beliefs = believe(state.served, ngrams, texts, np.unique(np.concatenate(companions)), shards)
+    if teacher is not None and state.epoch:
+        beliefs = teacher.believe(state.served, np.unique(np.concatenate(companions)))
     labels = torch.from_numpy(texts.data.train.labels)
     state.network.train()
     total_loss, correct, seen = 0.0, 0, 0
@@ -347,33 +347,6 @@ def train_epoch(
 def trains_itself(config: Config, texts: Texts) -> bool:
     """Whether the network learns from what is thought of unlabelled texts."""
     return bool(texts.unlabelled and config.unlabelled_weight)
-
-
-def believe(
-    network: SentimentNetwork, ngrams: NgramClassifier | None, texts: Texts, rows: NDArray[np.int64], shards: Shards
-) -> Tensor:
-    """What network and n-grams together think of some unlabelled texts.
-
-    A network that learns it, while much of what it sees is dropped, becomes better than those that it learns it from
-    (self-training, Xie et al. 2020, arXiv 1911.04252), n-grams being another view of the same texts (co-training, Blum
-    and Mitchell 1998).
-
-    Args:
-        network: that is evaluated and served.
-        ngrams: beside it, if there are any.
-        texts: the unlabelled ones, and those by which it is found how much to believe either of the two.
-        rows: which are asked for.
-        shards: that compute.
-
-    Returns:
-        Calibrated probabilities, (unlabelled texts, classes), of all other rows 0.
-    """
-    served = stack(network, ngrams, texts, shards)
-    unlabelled = texts.read.take([texts.unlabelled[row] for row in rows])
-    found = predict_probabilities(served, unlabelled, shards)
-    beliefs = torch.zeros(len(texts.unlabelled), found.shape[1])
-    beliefs[rows] = found
-    return beliefs
 
 
 def train_step(
