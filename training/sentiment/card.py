@@ -182,12 +182,13 @@ def _intended_use(manifest: Manifest) -> str:
 
 
 def _data(manifest: Manifest) -> str:
+    ngrams = "; in the end the weights of n-grams" if "ngrams_weight" in manifest.metrics else ""
     return describe_data(
         manifest,
         examples="texts",
         digested="training texts",
         training="the vocabulary and the weights",
-        validation="watched during training; what logits are multiplied by",
+        validation=f"watched during training; what logits are multiplied by{ngrams}",
     )
 
 
