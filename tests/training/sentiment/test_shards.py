@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from tests.training.sentiment.reviews import make_reviews, write_csv
-from training.command import Places, build_config
+from training.command import build_config
 from training.sentiment.shards import Shards
 from training.sentiment.train import RECIPES, Config, Part, State, load_and_tokenize, start, train_step
 
