@@ -159,8 +159,8 @@ def _beside(manifest: Manifest) -> tuple[tuple[str, str], ...]:
     longest = manifest.provenance.settings["ngrams"]
     if not longest:
         return ()
-    buckets = manifest.provenance.settings["ngram_buckets"]
-    what = f"a linear classifier of the n-grams of 1 to {longest} tokens, hashed to {buckets:,} weights for each class"
+    weights = manifest.provenance.settings["ngram_weights"]
+    what = f"a linear classifier of the n-grams of 1 to {longest} tokens, hashed to {weights:,} weights of eight bits"
     return (("Beside it", what),)
 
 

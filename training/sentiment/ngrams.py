@@ -21,6 +21,7 @@ _PRIME = 2_147_483_647  # the largest below 2^31, so that products of two 31-bit
 _MULTIPLIER = 1_000_003
 _SMOOTHING = 1.0  # texts of each class that every n-gram is taken to stand in
 _BATCH_SIZE = 256
+_LARGEST_ROOT = 127  # of eight bits
 
 
 class NgramClassifier(nn.Module):
@@ -29,10 +30,12 @@ class NgramClassifier(nn.Module):
     Without the root it would be the surer of a text the longer that is, and be right no more often.
 
     A token has a bucket of its own, longer n-grams share the rest by a hash (Weinberger et al. 2009, arXiv 0902.2206).
-    Weights are kept in half precision, which is what training and service compute with alike.
+    Weights are kept in eight bits, in which training and service compute alike, as the signed roots of their share of
+    the largest: most of them are small, and are many to a text.
 
     Args:
-        weight: (buckets, classes), of which the first is that of padding.
+        weight: (buckets, classes), of which the first row is that of padding; of two classes (buckets, 1), the second
+            one's, whose negative the first one's is.
         bias: (classes,).
         vocabulary: the tokens, whose ids are the first buckets.
         longest: the tokens of the longest n-gram.
@@ -40,18 +43,29 @@ class NgramClassifier(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor, vocabulary: int, longest: int) -> None:
         super().__init__()
-        self.weight = nn.Buffer(weight.half())
+        largest = weight.abs().amax(0).clamp_min(torch.finfo(torch.float32).tiny)
+        roots = weight.sign() * (weight.abs() / largest).sqrt()
+        self.root = nn.Buffer((roots * _LARGEST_ROOT).round().to(torch.int8))
+        self.scale = nn.Buffer(largest.float() / _LARGEST_ROOT**2)
         self.bias = nn.Buffer(bias.float())
         self.vocabulary = vocabulary
         self.longest = longest
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """Logits: (batch, sequence) int64, padded behind with 0 -> (batch, classes)."""
-        buckets = find_buckets(token_ids, self.vocabulary, len(self.weight), self.longest).sort(1).values
+        buckets = find_buckets(token_ids, self.vocabulary, len(self.root), self.longest).sort(1).values
         first = torch.cat([torch.ones_like(buckets[:, :1], dtype=torch.bool), buckets[:, 1:] != buckets[:, :-1]], 1)
-        weights = self.weight[buckets].float() * first[:, :, None]
+        roots = self.root[buckets].float() * first[:, :, None]
         count = (first & (buckets != 0)).sum(1, keepdim=True).clamp_min(1)
-        return weights.sum(1) / count.float().sqrt() + self.bias
+        evidence = (roots * roots.abs()).sum(1) * self.scale / count.float().sqrt()
+        if len(self.scale) == 1:
+            evidence = torch.cat([-evidence, evidence], 1)
+        return evidence + self.bias
+
+
+def count_columns(classes: int) -> int:
+    """How many weights a bucket has: one for each class, or a single one for two."""
+    return 1 if classes == 2 else classes
 
 
 def find_buckets(token_ids: Tensor, vocabulary: int, buckets: int, longest: int) -> Tensor:
@@ -82,7 +96,7 @@ def fit_ngrams(
     *,
     vocabulary: int,
     longest: int,
-    buckets: int,
+    weights: int,
     regularisation: float,
 ) -> NgramClassifier:
     """The classifier of each class against the others: a logistic regression on log-count ratios.
@@ -93,25 +107,24 @@ def fit_ngrams(
         classes: how many, of each of which there is a text.
         vocabulary: the tokens.
         longest: the tokens of the longest n-gram.
-        buckets: that n-grams are hashed to, more than tokens.
+        weights: how many n-grams share by their hashes, over all classes; for each more than tokens.
         regularisation: the inverse of the penalty on squared weights, C of LIBLINEAR.
     """
+    columns = count_columns(classes)
+    buckets = weights // columns
     present = _count(texts, vocabulary, buckets, longest)
     roots = np.sqrt(np.maximum(np.diff(present.indptr), 1)).astype(np.float32)[:, None]
-    weight, bias = np.zeros((buckets, classes), np.float32), np.zeros(classes, np.float32)
-    for label in range(classes):
+    weight, bias = np.zeros((buckets, columns), np.float32), np.zeros(classes, np.float32)
+    for column in range(columns):
+        label = 1 if classes == 2 else column
         of_class = labels == label
-        # Of two classes one's logits are the other's with the sign turned.
-        if classes == 2 and label == 1:
-            weight[:, 1], bias[1] = -weight[:, 0], -bias[0]
-            break
         ratios = _log_count_ratios(present, of_class)
         model = LogisticRegression(C=regularisation, solver="liblinear")
         model.fit(present.multiply(ratios).multiply(1 / roots).tocsr(), of_class)
-        weight[:, label], bias[label] = model.coef_[0] * ratios, model.intercept_[0]
+        weight[:, column], bias[label] = model.coef_[0] * ratios, model.intercept_[0]
     if classes == 2:
         weight *= 0.5
-        bias *= 0.5
+        bias = np.array([-0.5, 0.5], np.float32) * bias[1]
     weight[0] = 0.0
     return NgramClassifier(torch.from_numpy(weight), torch.from_numpy(bias), vocabulary, longest)
 

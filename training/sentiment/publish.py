@@ -51,7 +51,7 @@ def publish_version(config: "Config", texts: "Texts", state: "State", models: Pa
     """
     network, data = state.served.cpu().eval(), texts.data
     network.round_embeddings()
-    served = stack(network, fit_ngrams_of(config, texts), texts, Shards(torch.device("cpu")))
+    served = stack(network, state.ngrams, texts, Shards(torch.device("cpu")))
     served.ngrams = fit_ngrams_of(config, texts, validation=True)
     reader = TextReader(texts.tokenizer, texts.preprocessing)
     readings = reader.read_all(data.test.texts)
@@ -135,7 +135,7 @@ def fit_ngrams_of(config: "Config", texts: "Texts", *, validation: bool = False)
         len(texts.data.labels),
         vocabulary=texts.vocabulary,
         longest=config.ngrams,
-        buckets=config.ngram_buckets,
+        weights=config.ngram_weights,
         regularisation=config.ngram_regularisation,
     )
 

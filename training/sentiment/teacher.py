@@ -11,12 +11,12 @@ from torch import Tensor
 
 from training.metrics import fit_weights
 from training.sentiment.model import SentimentNetwork
+from training.sentiment.ngrams import NgramClassifier
 from training.sentiment.predict import predict
-from training.sentiment.publish import fit_ngrams_of
 from training.sentiment.shards import Shards
 
 if TYPE_CHECKING:
-    from training.sentiment.train import Config, Texts
+    from training.sentiment.train import Texts
 
 
 class Teacher:
@@ -27,17 +27,18 @@ class Teacher:
     texts (co-training, Blum and Mitchell 1998).
 
     Args:
-        config: whether there are n-grams, and which.
+        ngrams: of the texts with labels, if there are any.
         texts: the unlabelled ones, and those by which it is found how much to believe either of the two.
         shards: that compute.
         accelerator: whose arithmetic is good enough.
     """
 
-    def __init__(self, config: "Config", texts: "Texts", shards: Shards, accelerator: Accelerator) -> None:
+    def __init__(
+        self, ngrams: NgramClassifier | None, texts: "Texts", shards: Shards, accelerator: Accelerator
+    ) -> None:
         self._shards, self._accelerator = shards, accelerator
         self._validation, self._labels = texts.validation, torch.from_numpy(texts.data.validation.labels)
         self._unlabelled = texts.read.take(texts.unlabelled)
-        ngrams = fit_ngrams_of(config, texts)
         both = (self._validation, self._unlabelled)
         self._said = None if ngrams is None else [predict(ngrams, some, shards) for some in both]
 

@@ -35,9 +35,10 @@ from training.sentiment.batches import draw_batches, measure_lengths, pad
 from training.sentiment.data import TextData, load_data
 from training.sentiment.leans import count_tokens
 from training.sentiment.model import ARCHITECTURES, POOLINGS, Ends, Reader, SentimentNetwork
+from training.sentiment.ngrams import NgramClassifier, count_columns
 from training.sentiment.predict import predict
 from training.sentiment.pretrain import Pretraining, digest_texts, pretrain
-from training.sentiment.publish import publish_version
+from training.sentiment.publish import fit_ngrams_of, publish_version
 from training.sentiment.shards import Shards
 from training.sentiment.teacher import Teacher
 from training.sentiment.tokenizer import SPECIAL_TOKENS, UNKNOWN_ID, train_tokenizer
@@ -91,8 +92,8 @@ class Config:
     unlabelled_weight: float = setting(
         1.0, "the weight of unlabelled texts, by what the model thinks of them from its second epoch on", minimum=0
     )
-    ngrams: int = setting(2, "the longest runs of tokens that are weighed beside the network; 0: none are", minimum=0)
-    ngram_buckets: int = setting(1_048_576, "how many weights these share, more than tokens", minimum=512)
+    ngrams: int = setting(3, "the longest runs of tokens that are weighed beside the network; 0: none are", minimum=0)
+    ngram_weights: int = setting(4_194_304, "how many weights these share, over all classes", minimum=512)
     ngram_regularisation: float = setting(100.0, "the inverse of the penalty on these weights", minimum=1e-6)
     average_decay: float = setting(0.998, "of the averaged weights that are served; 0: the last ones", None, 0, 1)
     precision: str = setting("auto", "arithmetic; auto: bf16 where the device has it", ("auto", "bf16", "fp32"))
@@ -147,12 +148,13 @@ class Texts:
 
 @dataclass
 class State:
-    """A training between two epochs. ``average`` holds the weights that are evaluated and served."""
+    """A training between two epochs. ``average`` holds the weights that are evaluated and served, ``ngrams`` stay."""
 
     network: SentimentNetwork
     average: AveragedModel
     optimizers: list[Optimizer]
     pretraining: list[dict[str, float]]
+    ngrams: NgramClassifier | None
     epoch: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -206,9 +208,10 @@ def load_and_tokenize(config: Config, cache: Path) -> Texts:
     """
     data = load_data(config, cache)
     tokenizer = train_tokenizer((*data.train.texts, *data.unlabelled), config.vocabulary_size)
-    if config.ngrams and config.ngram_buckets <= tokenizer.get_vocab_size():
+    tokens = tokenizer.get_vocab_size() * count_columns(len(data.labels))
+    if config.ngrams and config.ngram_weights <= tokens:
         raise SettingError(
-            f"ngram_buckets: {config.ngram_buckets}, expected more than the {tokenizer.get_vocab_size()} tokens"
+            f"ngram_weights: {config.ngram_weights}, expected more than {tokens}, which tokens have for themselves"
         )
     read = _divide(config.max_tokens, config)
     preprocessing = TextPreprocessing(max_tokens=sum(read), head_tokens=read.head, unknown_id=UNKNOWN_ID)
@@ -228,7 +231,7 @@ def _divide(tokens: int, config: Config) -> Ends:
 
 
 def start(config: Config, texts: Texts, cache: Path, accelerator: Accelerator) -> State:
-    """A network that knows no label yet, on the accelerator's device."""
+    """A network that knows no label yet, on the accelerator's device, and n-grams, which know all they ever will."""
     torch.manual_seed(config.seed)
     reader = Reader(
         config.architecture, texts.vocabulary, config.dimensions, config.hidden, config.layers, config.layer_dropout
@@ -244,7 +247,8 @@ def start(config: Config, texts: Texts, cache: Path, accelerator: Accelerator) -
         network.set_scale(torch.cat([network.pool_texts(pad([ids])) for ids in sample]))
     network = network.to(accelerator.device)
     optimizers = build_optimizers(config.optimizer, network, config.learning_rate, config.momentum, config.weight_decay)
-    return State(network, average_weights(network, config.average_decay), optimizers, pretraining)
+    average = average_weights(network, config.average_decay)
+    return State(network, average, optimizers, pretraining, fit_ngrams_of(config, texts))
 
 
 def pretrain_reader(
@@ -275,7 +279,7 @@ def train(config: Config, state: State, texts: Texts, accelerator: Accelerator, 
     counts = count_tokens(texts)
     # Dropout between layers draws from one generator for all threads.
     shards = Shards(accelerator.device, 1 if config.layers > 1 else None)
-    teacher = Teacher(config, texts, shards, accelerator) if trains_itself(config, texts) else None
+    teacher = Teacher(state.ngrams, texts, shards, accelerator) if trains_itself(config, texts) else None
     with Progress(config.epochs, output, state.history, accelerator.is_main_process) as progress:
         while state.epoch < config.epochs:
             began = time.monotonic()

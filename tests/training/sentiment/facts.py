@@ -59,7 +59,7 @@ def describe(labels: tuple[str, ...], metrics: dict[str, Any], data_name: str = 
             "pooling": "max",
             "epochs": 3,
             "ngrams": 2,
-            "ngram_buckets": 512,
+            "ngram_weights": 512,
             "unlabelled_weight": 0.5,
         },
         libraries={"torch": "2.14.1"},

@@ -21,7 +21,7 @@ def fit(texts: list[TokenIds], labels: list[int], longest: int = 2, classes: int
         classes,
         vocabulary=VOCABULARY,
         longest=longest,
-        buckets=BUCKETS,
+        weights=BUCKETS,
         regularisation=1.0,
     )
 
@@ -53,6 +53,25 @@ def test_an_ngram_counts_once_however_often_it_stands_in_a_text() -> None:
     expected = [[0.5 + 1 / 2**0.5, 2 / 2**0.5]]
     assert torch.allclose(classifier(pad(of([3, 3, 3, 4, 3]))), torch.tensor(expected))
     assert torch.allclose(classifier(pad(of([3, 3, 3, 4, 3], [3] * 9)))[:1], torch.tensor(expected))
+
+
+def test_weights_are_right_to_a_hundredth_of_the_largest_of_their_class_and_small_ones_to_less() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(BUCKETS, 3) * torch.tensor([1.0, 0.01, 100.0])
+    weight[0], weight[1] = 0.0, weight.amax(0) / 1000
+    classifier = NgramClassifier(weight, torch.zeros(3), VOCABULARY, 1)
+    found = torch.cat([classifier(torch.tensor([[token]])) for token in range(1, VOCABULARY)])
+    errors = (found - weight[1:VOCABULARY]).abs() / weight.abs().amax(0)
+    assert (errors < 1 / 100).all()
+    assert (errors[0] < 1 / 4000).all()
+    assert not NgramClassifier(0 * weight, torch.zeros(3), VOCABULARY, 1)(torch.tensor([[3, 4]])).any()
+
+
+def test_two_classes_share_their_weights() -> None:
+    weight = torch.zeros(BUCKETS, 1)
+    weight[3] = 2.0
+    classifier = NgramClassifier(weight, torch.tensor([0.5, -0.5]), VOCABULARY, 1)
+    assert torch.allclose(classifier(torch.tensor([[3, 4]])), torch.tensor([[0.5 - 2**0.5, 2**0.5 - 0.5]]))
 
 
 def test_logits_do_not_depend_on_the_padding() -> None:
@@ -93,5 +112,5 @@ def test_three_classes_are_told_apart_and_two_have_logits_that_mirror_each_other
 @pytest.mark.parametrize("longest", [1, 2, 3])
 def test_padding_has_no_weight(longest: int) -> None:
     classifier = fit(of([3, 4, 5], [6, 7], [3, 4], [7, 6, 7]), [0, 1, 0, 1], longest)
-    assert classifier.weight[0].tolist() == [0.0, 0.0]
+    assert classifier.root[0].tolist() == [0]
     assert torch.allclose(classifier(torch.zeros(1, 4, dtype=torch.int64)), classifier.bias)

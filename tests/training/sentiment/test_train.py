@@ -164,7 +164,7 @@ def test_what_is_thought_of_unlabelled_reviews_is_a_probability_of_each_class(im
     state = start(settings, texts, places.cache, Accelerator())
     train(settings, state, texts, Accelerator(), places.output)
     rows, shards = np.array([2, 5, 11]), Shards(torch.device("cpu"))
-    beliefs = Teacher(settings, texts, shards, Accelerator()).believe(state.served, rows)
+    beliefs = Teacher(state.ngrams, texts, shards, Accelerator()).believe(state.served, rows)
     assert beliefs.shape == (20, 2)
     assert torch.allclose(beliefs[rows].sum(1), torch.ones(3))
     assert beliefs.sum() == pytest.approx(3)
