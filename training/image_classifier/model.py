@@ -3,7 +3,7 @@
 # ruff: noqa: D102 - forward is described by its class, the properties of NetworkSettings by Config
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from training.errors import SettingError
+from training.image_classifier.symmetry import Reflection, SymmetricPool, pair_by_looks, pair_neighbours, straighten
 
 Shape = tuple[int, int, int]  # (channels, height, width)
 
@@ -48,6 +49,9 @@ class NetworkSettings(Protocol):
     @property
     def frozen(self) -> bool: ...
 
+    @property
+    def mirrored(self) -> bool: ...
+
 
 def build_network(settings: NetworkSettings, shape: Shape, num_classes: int) -> nn.Module:
     """The network that ``settings`` name, for images of ``shape``.
@@ -61,7 +65,7 @@ def build_network(settings: NetworkSettings, shape: Shape, num_classes: int) -> 
             f"image_size: {shape[1]}x{shape[2]} is too small for {settings.architecture}, expected {smallest} or more"
         )
     if settings.architecture == "resnet":
-        return ResidualNet(shape, num_classes, settings.activation, settings.dropout)
+        return ResidualNet(shape, num_classes, settings.activation, settings.dropout, mirrored=settings.mirrored)
     if settings.architecture == "transfer":
         return TransferNet(shape, num_classes, settings.backbone, settings.weights, settings.frozen)
     kind = MultilayerPerceptron if settings.architecture == "mlp" else ConvolutionalNet
@@ -114,10 +118,10 @@ class ConvolutionalNet(nn.Sequential):
 class ResidualGroup(nn.Module):
     """Halves the picture, then adds a residual of two convolutions. (B, in, H, W) -> (B, out, H // 2, W // 2)."""
 
-    def __init__(self, in_channels: int, out_channels: int, activation: str) -> None:
+    def __init__(self, in_channels: int, out_channels: int, activation: str, mirrored: bool) -> None:
         super().__init__()
         self.shrink = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.pool = nn.MaxPool2d(2)
+        self.pool = SymmetricPool() if mirrored else nn.MaxPool2d(2)
         self.shrink_norm = _batch_norm(out_channels)
         self.first = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.first_norm = _batch_norm(out_channels)
@@ -139,7 +143,8 @@ class ResidualNet(nn.Module):
     """Whitened 2x2 patches, three residual groups, max-pooling over what is left, one linear layer.
 
     The structure of the airbench nets (Jordan 2024, arXiv 2404.00498), narrowed to stay below three
-    million parameters: the first convolution is fixed to whiten patches of the training images.
+    million parameters: the first convolution is fixed to whiten patches of the training images. If it is ``mirrored``,
+    and held to its :meth:`reflections`, an image and its mirror image get the same answer.
     """
 
     def __init__(
@@ -149,16 +154,18 @@ class ResidualNet(nn.Module):
         activation: str,
         dropout: float,
         widths: tuple[int, int, int] = (64, 224, 256),
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
         filters = 2 * 4 * shape[0]
+        self.mirrored = mirrored
         self.whiten = nn.Conv2d(shape[0], filters, 2)
         self.whiten.weight.requires_grad_(False)
         self.activation = ACTIVATIONS[activation]()
         self.groups = nn.Sequential(
-            ResidualGroup(filters, widths[0], activation),
-            ResidualGroup(widths[0], widths[1], activation),
-            ResidualGroup(widths[1], widths[2], activation),
+            ResidualGroup(filters, widths[0], activation, mirrored),
+            ResidualGroup(widths[0], widths[1], activation, mirrored),
+            ResidualGroup(widths[1], widths[2], activation, mirrored),
         )
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.dropout = nn.Dropout(dropout)
@@ -173,12 +180,33 @@ class ResidualNet(nn.Module):
         its eigenvalue, with both signs (Jordan 2024, section 3.1).
         """
         patches = images.unfold(2, 2, 1).unfold(3, 2, 1)  # (n, channels, H - 1, W - 1, 2, 2)
+        if self.mirrored:
+            patches = torch.cat((patches, patches.flip(5)))
         patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, images.shape[1] * 4).double()
         covariance = patches.T @ patches / len(patches)
         eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
         filters = (eigenvectors / (eigenvalues + 5e-4).sqrt()).T.reshape(-1, images.shape[1], 2, 2).float()
+        if self.mirrored:
+            filters = straighten(filters)
         self.whiten.weight.copy_(torch.cat((filters, -filters)))
         nn.init.zeros_(self.whiten.bias)  # type: ignore[arg-type]
+
+    def reflections(self) -> Iterator[tuple[Tensor, Reflection]]:
+        """Parameters and statistics, each with how it would be, were all that the network sees mirrored."""
+        inputs = pair_by_looks(self.whiten.weight)
+        yield self.whiten.bias, Reflection((inputs,))  # type: ignore[misc]
+        for group in self.groups:
+            assert isinstance(group, ResidualGroup)  # noqa: S101  # made above
+            outputs = pair_neighbours(group.first.out_channels, inputs.device)
+            yield group.shrink.weight, Reflection((outputs, inputs))
+            for convolution in (group.first, group.second):
+                yield convolution.weight, Reflection((outputs, outputs))
+            for norm in (group.shrink_norm, group.first_norm, group.second_norm):
+                for values in (norm.bias, norm.running_mean, norm.running_var):
+                    yield values, Reflection((outputs,))  # type: ignore[misc]
+            inputs = outputs
+        places = torch.arange(self.head.out_features, device=inputs.device)
+        yield self.head.weight, Reflection((places, inputs))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.groups(self.activation(self.whiten(x)))

@@ -34,6 +34,7 @@ from training.image_classifier.data import load_data, pixel_statistics
 from training.image_classifier.model import ACTIVATIONS, ResidualNet, build_network
 from training.image_classifier.predict import predict
 from training.image_classifier.publish import publish_version
+from training.image_classifier.symmetry import keep_symmetric
 from training.images import ImageData, Split, to_tensor
 from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor, scale_learning_rates
 from training.progress import Progress
@@ -65,6 +66,7 @@ class Config:
     activation: str = setting("relu", "mlp, cnn, resnet: the non-linearity", tuple(ACTIVATIONS))
     initialisation: str = setting("he", "mlp, cnn: how weights start", ("he", "glorot"))
     dropout: float = setting(0.0, "mlp, cnn, resnet: the share of values dropped before dense layers", None, 0, 1)
+    mirrored: bool = setting(False, "resnet: give an image and its mirror image the same answer")
     flip: bool = setting(True, "mirror every image in every other epoch")
     translate: int = setting(2, "shift by up to so many pixels", minimum=0)
     cut_out: int = setting(0, "blank a square of so many pixels", minimum=0)
@@ -167,8 +169,10 @@ def start(config: Config, data: ImageData, accelerator: Accelerator) -> State:
         sample = to_tensor(data.train.images[:: max(1, len(data.train) // 5000)])
         network.set_whitening((sample - mean) / deviation)
     network = network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = average_weights(network, config.average_decay)
     optimizers = build_optimizers(config.optimizer, network, config.learning_rate, config.momentum, config.weight_decay)
+    if isinstance(network, ResidualNet) and config.mirrored:
+        keep_symmetric(network.reflections(), optimizers)
+    average = average_weights(network, config.average_decay)
     mean, deviation = mean.to(accelerator.device), deviation.to(accelerator.device)
     return State(network, average, copy.deepcopy(average.module), optimizers, mean, deviation)
 
