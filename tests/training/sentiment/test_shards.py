@@ -18,7 +18,14 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("adversarial", ["none", "label"])
 def test_parts_of_a_batch_teach_what_the_whole_of_it_does(tmp_path: Path, adversarial: str) -> None:
     data = write_csv(tmp_path / "own.csv", make_reviews(60, classes=3))
-    small = {"vocabulary_size": 300, "dimensions": 12, "hidden": 12, "precision": "fp32", "pretrain": "none"}
+    small = {
+        "vocabulary_size": 300,
+        "dimensions": 12,
+        "hidden": 12,
+        "precision": "fp32",
+        "pretrain": "none",
+        "ngrams": 0,
+    }
     sure = {"embedding_dropout": 0.0, "word_dropout": 0.0, "dropout": 0.0}
     config = build_config(Config, RECIPES, {"data": str(data), "adversarial": adversarial, **small, **sure})
     texts = load_and_tokenize(config, tmp_path / "cache")

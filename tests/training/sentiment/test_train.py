@@ -50,6 +50,7 @@ SMALL = {
     "validation_fraction": 0.2,
     "average_decay": 0.9,
     "precision": "fp32",
+    "ngram_weights": 4096,
 }
 
 
