@@ -23,7 +23,6 @@ def main(arguments: list[str]) -> int:
     parser = ArgumentParser(prog="python -m training", description="Train a model of a kind and add it to the models.")
     parser.add_argument("kind", choices=KINDS, help="what to train")
     kind = parser.parse_args(arguments[:1]).kind
-    keep_memory()
     train = import_module(f"training.{kind}.train")
 
     parser = ArgumentParser(prog=f"python -m training {kind}", description=str(train.__doc__).partition("\n")[0])
@@ -52,4 +51,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    keep_memory()
     sys.exit(main(sys.argv[1:]))

@@ -27,7 +27,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def count_faults(memory: str) -> int:
-    # Another test of this process may have switched huge pages on.
+    # Who runs the tests may have switched huge pages on.
     environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
     command = [sys.executable, "-c", STEPS, memory]
     return int(subprocess.run(command, capture_output=True, check=True, text=True, env=environment).stdout)
