@@ -84,11 +84,17 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on, nor is given to others who ask for any free one within a minute.
+
+    A connection to it was just closed, so the system keeps it, as ``TIME_WAIT``, from all who do not ask for it by its
+    number and with ``SO_REUSEADDR``, as servers do.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address: tuple[str, int] = listener.getsockname()
+        with socket.create_connection(address):
+            accepted, _ = listener.accept()
+            accepted.close()  # the side that closes first is the one that waits
+        return address[1]
 
 
 def _kill(pid: int) -> None:

@@ -2,8 +2,10 @@
 
 As BentoML sets it up, a worker that ended is missed for up to ten seconds (8.2 measured), in a container for ever, and
 one that cannot start is started again and again without end. Here it is replaced within a second, everywhere, and where
-there is none but workers that end at their start, the service ends too. BentoML gives no way to choose the supervisor,
-so it is entered under the name that BentoML looks for.
+there is none but workers that end at their start, the service ends too. Nor does it take commands at a port of the
+machine, where every user of it could have it start a program, and which could be the very port that is to be served at:
+it takes them at a socket in a folder that is its own. BentoML gives no way to choose the supervisor, so it is entered
+under the name that BentoML looks for.
 """
 
 import atexit
@@ -36,7 +38,9 @@ class Supervisor(bentoml_circus.Arbiter):
     """Keeps as many workers running as the settings ask for."""
 
     def __init__(self, watchers: list[Any], *arguments: Any, **options: Any) -> None:
-        super().__init__(watchers, *arguments, **{**options, "check_delay": CHECK_SECONDS})
+        folder = _own_folder()
+        options |= {"endpoint": f"ipc://{folder}/commands", "pubsub_endpoint": f"ipc://{folder}/events"}
+        super().__init__(watchers, *arguments, **options | {"check_delay": CHECK_SECONDS})
         self._started: dict[int, float] = {}
         self._failed_starts = 0
         self._last_status = 0
@@ -102,9 +106,14 @@ def install(settings: Settings) -> None:
     if settings.admin_port is not None:
         os.environ[ADMIN_SOCKET] = str(_listen(settings.admin_host, settings.admin_port))
     if settings.workers > 1:
-        folder = tempfile.TemporaryDirectory(prefix="modelyard-")
-        atexit.register(folder.cleanup)
-        os.environ[FOLDER] = folder.name
+        os.environ[FOLDER] = _own_folder()
+
+
+def _own_folder() -> str:
+    """A folder that no other user may enter and that is gone when this process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="modelyard-")
+    atexit.register(folder.cleanup)
+    return folder.name
 
 
 def _listen(host: str, port: int) -> int:

@@ -9,8 +9,8 @@ from typing import Final
 
 import httpx
 
-from benchmarks.process import Server
-from tests.conftest import ROOT, free_port
+from benchmarks.process import Server, free_port
+from tests.conftest import ROOT
 
 FORM: Final = os.environ.pop("MODELYARD_RELIABILITY", "short")
 LONG: Final = FORM == "long"
@@ -35,6 +35,14 @@ class Service(Server):
             return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
+
+    def ports(self) -> set[int]:
+        """The TCP ports that its processes listen on."""
+        links = [link for pid in self.pids() for link in Path(f"/proc/{pid}/fd").iterdir()]
+        sockets = {target for link in links if (target := _read_link(link)).startswith("socket:")}
+        rows = [row.split() for table in ("tcp", "tcp6") for row in Path(f"/proc/net/{table}").read_text().splitlines()]
+        own = [row for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+        return {int(row[1].rpartition(":")[2], 16) for row in own}
 
     def text(self) -> str:
         """What it logged."""
@@ -66,6 +74,13 @@ def format_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
     """A table as it stands in a README."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _read_link(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # it was closed meanwhile
+        return ""
 
 
 def _read_command(pid: int) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT, free_port, wait_until_ready
+from benchmarks.process import free_port
+from tests.conftest import ROOT, wait_until_ready
 from tests.service.test_classify import BLUE, GREEN, PNG, check_prediction
 from tests.table_versions import CUSTOMER, expected_profiles, make_customer
 from tests.versions import encode, plain_picture

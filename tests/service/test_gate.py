@@ -7,9 +7,10 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from benchmarks.process import free_port
 from service.gate import PROBES
 from service.keys import add_key
-from tests.conftest import Serve, free_port
+from tests.conftest import Serve
 from tests.service.test_classify import PNG, check_problem
 
 IMAGE = {"content-type": "image/png"}

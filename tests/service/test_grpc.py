@@ -25,6 +25,7 @@ import tritonclient.http  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from benchmarks.process import free_port
 from service.attendance import Attendance
 from service.config import Settings, SettingsError
 from service.errors import (
@@ -45,7 +46,7 @@ from service.keys import add_key
 from service.metrics import Metrics
 from service.reception import Reception
 from service.routes import Handler, Route
-from tests.conftest import ROOT, Serve, free_port
+from tests.conftest import ROOT, Serve
 from tests.reliability.server import run_service
 from tests.service.test_server import certificate  # noqa: F401  # a fixture
 from tests.tensor_kind import ENDING, TABLE, add_tensor_version

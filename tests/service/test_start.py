@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import ROOT, Serve, free_port
+from benchmarks.process import free_port
+from tests.conftest import ROOT, Serve
+from tests.reliability.server import run_service
 from tests.service.test_classify import PNG
 from tests.versions import add_version
 
@@ -95,6 +97,15 @@ def test_a_refused_version_is_listed_with_its_reason(serve: Serve, tmp_path: Pat
         assert kind["versions"][1]["reason"].startswith("image_classifier/2/golden.json: examples[0]")
         answer = httpx.post(f"{url}/classify?version=2", content=PNG, headers={"content-type": "image/png"})
         assert answer.status_code == 404
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the open ports are read in /proc")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_service_listens_at_its_port_and_at_no_other(tmp_path: Path, workers: int) -> None:
+    add_version(tmp_path / "models")
+    environment = {"MODELYARD_MODELS": str(tmp_path / "models"), "MODELYARD_WORKERS": str(workers)}
+    with run_service(tmp_path, environment) as service:
+        assert service.ports() == {service.port}
 
 
 def test_a_stopped_service_ends_cleanly(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, free_port
+from benchmarks.process import free_port
+from tests.conftest import ROOT
 
 DEADLINE_SECONDS = 0.5  # as in tests/service/streams.py
 

@@ -16,9 +16,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from benchmarks.process import free_port
 from service.config import SettingsError
 from service.trace import check_traces, wants_traces
-from tests.conftest import ROOT, Serve, free_port
+from tests.conftest import ROOT, Serve
 from tests.service.test_classify import PNG
 from tests.table_versions import CUSTOMER, add_generator, add_predictor
 from tests.versions import add_version, encode, plain_picture
