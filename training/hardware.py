@@ -49,6 +49,11 @@ def _describe_gpus() -> str:
     return ", ".join(f"{gpu.name} with {gpu.total_memory / 2**30:.0f} GiB" for gpu in properties)
 
 
+def has_matrix_units() -> bool:
+    """Whether the CPU multiplies matrices of bfloat16 in units of their own (Intel's AMX)."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
 def choose_precision(precision: str) -> str:
     """Accelerate's name of the arithmetic: bf16 where asked for, or where ``auto`` finds it in the device."""
     if precision == "auto":

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from training.errors import SettingError
+from training.image_classifier.convolution import Convolution
 from training.image_classifier.symmetry import Reflection, SymmetricPool, pair_by_looks, pair_neighbours, straighten
 
 Shape = tuple[int, int, int]  # (channels, height, width)
@@ -120,12 +121,12 @@ class ResidualGroup(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, activation: str, mirrored: bool) -> None:
         super().__init__()
-        self.shrink = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.shrink = Convolution(in_channels, out_channels)
         self.pool = SymmetricPool() if mirrored else nn.MaxPool2d(2)
         self.shrink_norm = _batch_norm(out_channels)
-        self.first = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.first = Convolution(out_channels, out_channels)
         self.first_norm = _batch_norm(out_channels)
-        self.second = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.second = Convolution(out_channels, out_channels)
         self.second_norm = _batch_norm(out_channels)
         self.activation = ACTIVATIONS[activation]()
         with torch.no_grad():

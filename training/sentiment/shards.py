@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import torch
 from numpy.typing import NDArray
 
+from training.hardware import has_matrix_units
+
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 Rows = TypeVar("Rows", bound=Sequence[Any] | NDArray[Any])
@@ -28,7 +30,7 @@ class Shards:
     """
 
     def __init__(self, device: torch.device, count: int | None = None) -> None:
-        whole = device.type != "cpu" or torch.cpu.get_capabilities().get("amx_bf16", False)
+        whole = device.type != "cpu" or has_matrix_units()
         self.count = count or (1 if whole else torch.get_num_threads())
         self._pool = None
         if self.count > 1:
