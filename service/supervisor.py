@@ -39,8 +39,8 @@ class Supervisor(bentoml_circus.Arbiter):
 
     def __init__(self, watchers: list[Any], *arguments: Any, **options: Any) -> None:
         folder = _own_folder()
-        options |= {"endpoint": f"ipc://{folder}/commands", "pubsub_endpoint": f"ipc://{folder}/events"}
-        super().__init__(watchers, *arguments, **options | {"check_delay": CHECK_SECONDS})
+        endpoints = {"endpoint": f"ipc://{folder}/commands", "pubsub_endpoint": f"ipc://{folder}/events"}
+        super().__init__(watchers, *arguments, **options | endpoints | {"check_delay": CHECK_SECONDS})
         self._started: dict[int, float] = {}
         self._failed_starts = 0
         self._last_status = 0
