@@ -88,7 +88,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 60, "dropout": 0.1, "translate": 1},
     "cnn": {"epochs": 60},
     "resnet": {
-        "epochs": 52,
+        "epochs": 42,
         "batch_size": 1000,
         "optimizer": "muon",
         "learning_rate": 0.14,
@@ -98,10 +98,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "warmup_fraction": 0.0,
         "label_smoothing": 0.2,
         "activation": "gelu",
+        "mirrored": True,
         "translate": 4,
         "cut_out": 10,
         "validation_fraction": 0.02,
-        "refinement_fraction": 0.3,
     },
     "transfer": {"epochs": 20, "learning_rate": 1e-3, "batch_size": 64},
 }
