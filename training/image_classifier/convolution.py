@@ -8,6 +8,7 @@ that thread, not 6.1.
 """
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -58,14 +59,23 @@ class _Convolve(torch.autograd.Function):
         count = math.gcd(len(x), _SIDE_BY_SIDE)
         of_x = conv2d_input(x.shape, filters, gradient, padding=1)  # type: ignore[no-untyped-call]
         of_filters = conv2d_weight(  # type: ignore[no-untyped-call]
-            _put_side_by_side(x, count), filters.shape, _put_side_by_side(gradient, count), padding=1
+            _put_side_by_side(x, count, "x"), filters.shape, _put_side_by_side(gradient, count, "gradient"), padding=1
         )
         return of_x, of_filters
 
 
-def _put_side_by_side(images: Tensor, count: int) -> Tensor:
-    """So many in a row: (batch, channels, height, width) -> (batch / count, channels, height, count * (width + 1))."""
+def _put_side_by_side(images: Tensor, count: int, name: str) -> Tensor:
+    """So many in a row: (batch, channels, height, width) -> (batch / count, channels, height, count * (width + 1)).
+
+    The answer is valid until images of the same shape and ``name`` are put so again.
+    """
     batch, channels, height, width = images.shape
-    rows = images.new_zeros((batch // count, height, count, width + 1, channels))
+    rows = _zeros((batch // count, height, count, width + 1, channels), images.dtype, name)
     rows[:, :, :, :width] = images.permute(0, 2, 3, 1).view(-1, count, height, width, channels).transpose(1, 2)
     return rows.flatten(2, 3).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:  # noqa: ARG001 - of each name its own
+    """Zeros that are made once, since to make so many takes longer than to fill them in."""
+    return torch.zeros(shape, dtype=dtype)
