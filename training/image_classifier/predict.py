@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from training.image_classifier.model import ResidualNet
 from training.images import Images, to_tensor
 
 BATCH = 500
@@ -38,7 +39,8 @@ def predict(network: nn.Module, images: Images, mean: Tensor, deviation: Tensor,
     """Logits (count, classes) in single precision on the CPU, computed where ``mean`` is.
 
     With ``views`` they are the mean over six views of each image: itself at half the weight, shifted by a pixel up-left
-    and down-right at a quarter each, and the mirror images of these (Jordan 2024, section 3.5).
+    and down-right at a quarter each, and the mirror images of these (Jordan 2024, section 3.5). Of a network that is
+    mirrored the latter are not asked for, since their answers are known.
     """
     network.eval()
     answers: list[Tensor] = []
@@ -50,5 +52,7 @@ def predict(network: nn.Module, images: Images, mean: Tensor, deviation: Tensor,
 
 def _over_views(network: nn.Module, batch: Tensor) -> Tensor:
     padded = F.pad(batch, (1, 1, 1, 1), mode="reflect")
-    views = ((batch, 0.5), (padded[..., :-2, :-2], 0.25), (padded[..., 2:, 2:], 0.25))
-    return sum((weight / 2 * (network(view) + network(view.flip(-1))) for view, weight in views), torch.zeros(()))
+    views = [(batch, 0.5), (padded[..., :-2, :-2], 0.25), (padded[..., 2:, 2:], 0.25)]
+    if not (isinstance(network, ResidualNet) and network.mirrored):
+        views = [(image, weight / 2) for view, weight in views for image in (view, view.flip(-1))]
+    return sum((weight * network(view) for view, weight in views), torch.zeros(()))
