@@ -53,6 +53,9 @@ class NetworkSettings(Protocol):
     @property
     def mirrored(self) -> bool: ...
 
+    @property
+    def flip(self) -> bool: ...
+
 
 def build_network(settings: NetworkSettings, shape: Shape, num_classes: int) -> nn.Module:
     """The network that ``settings`` name, for images of ``shape``.
@@ -66,7 +69,8 @@ def build_network(settings: NetworkSettings, shape: Shape, num_classes: int) -> 
             f"image_size: {shape[1]}x{shape[2]} is too small for {settings.architecture}, expected {smallest} or more"
         )
     if settings.architecture == "resnet":
-        return ResidualNet(shape, num_classes, settings.activation, settings.dropout, mirrored=settings.mirrored)
+        mirrored = settings.mirrored and settings.flip
+        return ResidualNet(shape, num_classes, settings.activation, settings.dropout, mirrored=mirrored)
     if settings.architecture == "transfer":
         return TransferNet(shape, num_classes, settings.backbone, settings.weights, settings.frozen)
     kind = MultilayerPerceptron if settings.architecture == "mlp" else ConvolutionalNet

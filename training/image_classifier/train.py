@@ -66,8 +66,8 @@ class Config:
     activation: str = setting("relu", "mlp, cnn, resnet: the non-linearity", tuple(ACTIVATIONS))
     initialisation: str = setting("he", "mlp, cnn: how weights start", ("he", "glorot"))
     dropout: float = setting(0.0, "mlp, cnn, resnet: the share of values dropped before dense layers", None, 0, 1)
-    mirrored: bool = setting(False, "resnet: give an image and its mirror image the same answer")
     flip: bool = setting(True, "mirror every image in every other epoch")
+    mirrored: bool = setting(False, "resnet with flip: give an image and its mirror image the same answer")
     translate: int = setting(2, "shift by up to so many pixels", minimum=0)
     cut_out: int = setting(0, "blank a square of so many pixels", minimum=0)
     rotate: float = setting(0.0, "turn by up to so many degrees", minimum=0)
@@ -170,7 +170,7 @@ def start(config: Config, data: ImageData, accelerator: Accelerator) -> State:
         network.set_whitening((sample - mean) / deviation)
     network = network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizers = build_optimizers(config.optimizer, network, config.learning_rate, config.momentum, config.weight_decay)
-    if isinstance(network, ResidualNet) and config.mirrored:
+    if isinstance(network, ResidualNet) and network.mirrored:
         keep_symmetric(network.reflections(), optimizers)
     average = average_weights(network, config.average_decay)
     mean, deviation = mean.to(accelerator.device), deviation.to(accelerator.device)

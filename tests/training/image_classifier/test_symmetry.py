@@ -9,7 +9,7 @@ import torch
 
 from tests.training.image_classifier.pictures import write_folder
 from training.command import Places, build_config
-from training.image_classifier.model import ResidualNet
+from training.image_classifier.model import ResidualNet, build_network
 from training.image_classifier.symmetry import Reflection, keep_symmetric, straighten
 from training.image_classifier.train import RECIPES, Config, run
 from training.optimizers import OPTIMIZERS, build_optimizers
@@ -94,10 +94,18 @@ def test_a_reflection_exchanges_partners_and_turns_filters_round() -> None:
     assert Reflection((stay, swap))(filters[:, :, 0, 0]).tolist() == [[3, 0], [9, 6]]
 
 
+def test_a_network_is_not_mirrored_where_images_are_never_flipped() -> None:
+    flipped, never = (
+        build_network(build_config(Config, RECIPES, {"flip": flip}), (3, 32, 32), 5) for flip in (True, False)
+    )
+    assert flipped.mirrored
+    assert not never.mirrored
+
+
 def test_a_version_that_was_trained_mirrored_answers_mirror_images_alike(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "colours", per_class=40)
-    given = {"data": str(folder), "epochs": 2, "batch_size": 19, "validation_fraction": 0.2, "mirrored": True}
-    config = build_config(Config, RECIPES, {"architecture": "resnet", "refinement_fraction": 0.0, **given})
+    given = {"data": str(folder), "epochs": 2, "batch_size": 19, "validation_fraction": 0.2}
+    config = build_config(Config, RECIPES, given)
     places = Places(models=tmp_path / "models", cache=tmp_path / "cache", output=tmp_path / "run")
     manifest = run(config, places, resume=False)
     assert manifest is not None

@@ -69,7 +69,6 @@ def test_a_training_adds_a_version_that_is_right_about_the_colours(
             "epochs": epochs,
             "batch_size": 19,
             "validation_fraction": 0.2,
-            "refinement_fraction": 0.0,
         },
     )
     manifest = run(settings, places, resume=False)
