@@ -38,6 +38,7 @@ from training.image_classifier.symmetry import keep_symmetric
 from training.images import ImageData, Split, to_tensor
 from training.optimizers import OPTIMIZERS, SCHEDULES, build_optimizers, learning_rate_factor, scale_learning_rates
 from training.progress import Progress
+from training.pruning import Pruning
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Config:
     translate: int = setting(2, "shift by up to so many pixels", minimum=0)
     cut_out: int = setting(0, "blank a square of so many pixels", minimum=0)
     rotate: float = setting(0.0, "turn by up to so many degrees", minimum=0)
+    pruning: float = setting(0.0, "the share of the images with small losses that an epoch leaves out", None, 0, 0.9)
     refinement_fraction: float = setting(0.0, "the last share of the epochs, taught by the network itself", None, 0, 1)
     refinement_learning_rate: float = setting(0.5, "refinement: where it starts, as a share of the highest", minimum=0)
     refinement_weight: float = setting(0.7, "refinement: the share of the loss that the teacher decides", None, 0, 1)
@@ -88,7 +90,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 60, "dropout": 0.1, "translate": 1},
     "cnn": {"epochs": 60},
     "resnet": {
-        "epochs": 42,
+        "epochs": 48,
         "batch_size": 1000,
         "optimizer": "muon",
         "learning_rate": 0.14,
@@ -101,6 +103,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "mirrored": True,
         "translate": 4,
         "cut_out": 10,
+        "pruning": 0.5,
         "validation_fraction": 0.02,
     },
     "transfer": {"epochs": 20, "learning_rate": 1e-3, "batch_size": 64},
@@ -122,6 +125,7 @@ class State:
     optimizers: list[Optimizer]
     mean: Tensor
     deviation: Tensor
+    pruning: Pruning
     teacher: nn.Module | None = None
     epoch: int = 0
     seconds: float = 0.0
@@ -129,12 +133,30 @@ class State:
 
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint keeps, by name."""
-        modules: dict[str, nn.Module] = {"network": self.network, "average": self.average, "best": self.best}
+        modules: dict[str, nn.Module] = {
+            "network": self.network,
+            "average": self.average,
+            "best": self.best,
+            "pruning": self.pruning,
+        }
         return modules if self.teacher is None else modules | {"teacher": self.teacher}
 
     def begin_refinement(self) -> None:
         """From here on the best network so far, as it is now, teaches."""
         self.teacher = copy.deepcopy(self.best).requires_grad_(False).eval()
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the answers to some images are to be.
+
+    ``labels`` (batch,), how much each image counts, ``weights`` (batch,), and a teacher's probabilities, ``beliefs``
+    (batch, classes), which are the target beside the labels.
+    """
+
+    labels: Tensor
+    weights: Tensor
+    beliefs: Tensor | None
 
 
 def run(config: Config, places: Places, *, resume: bool) -> Manifest | None:
@@ -174,7 +196,8 @@ def start(config: Config, data: ImageData, accelerator: Accelerator) -> State:
         keep_symmetric(network.reflections(), optimizers)
     average = average_weights(network, config.average_decay)
     mean, deviation = mean.to(accelerator.device), deviation.to(accelerator.device)
-    return State(network, average, copy.deepcopy(average.module), optimizers, mean, deviation)
+    pruning = Pruning(len(data.train), config.pruning)
+    return State(network, average, copy.deepcopy(average.module), optimizers, mean, deviation, pruning)
 
 
 def train(config: Config, state: State, data: ImageData, accelerator: Accelerator, output: Path) -> None:
@@ -216,21 +239,26 @@ def train_epoch(
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.epoch)
     coins = torch.randint(2, (len(split),), generator=torch.Generator().manual_seed(config.seed))
     images, labels = to_tensor(split.images), torch.from_numpy(split.labels)
-    steps = max(1, len(split) // config.batch_size)
-    total_loss, correct, seen = 0.0, 0, 0
-    for step, rows in enumerate(draw_steps(len(split), steps, config.batch_size, generator, accelerator)):
+    order, weights = state.pruning.draw(state.epoch / config.epochs, generator)
+    steps = max(1, len(order) // config.batch_size)
+    losses = torch.zeros(2, len(split))  # of this epoch, and whether there is one
+    total_loss, total_weight, correct, seen = 0.0, 0.0, 0, 0
+    for step, rows in enumerate(draw_steps(order, steps, config.batch_size, accelerator)):
         set_learning_rate(config, state.optimizers, state.epoch + step / steps)
         batch = (images[rows].to(accelerator.device) - state.mean) / state.deviation
         batch = augment(config, batch, coins[rows].to(accelerator.device), state.epoch, generator)
         beliefs = None if state.teacher is None else teach(state.teacher, batch, accelerator)
         if config.cut_out:
             batch = cut_out(batch, config.cut_out, generator)
-        loss, hits = train_step(
-            config, state, network, batch, labels[rows].to(accelerator.device), beliefs, accelerator
-        )
-        total_loss, correct, seen = total_loss + loss * len(rows), correct + hits, seen + len(rows)
-        progress.step(state.epoch, step + 1, steps, total_loss / seen, correct / seen)
-    return total_loss / seen, correct / seen
+        targets = Targets(labels[rows].to(accelerator.device), weights[rows].to(accelerator.device), beliefs)
+        of_rows, hits = train_step(config, state, network, batch, targets, accelerator)
+        losses[0, rows], losses[1, rows] = of_rows, torch.ones(len(rows))
+        total_loss += float(of_rows @ weights[rows])
+        total_weight += float(weights[rows].sum())
+        correct, seen = correct + hits, seen + len(rows)
+        progress.step(state.epoch, step + 1, steps, total_loss / total_weight, correct / seen)
+    state.pruning.update(*accelerator.reduce(losses.to(accelerator.device), reduction="sum").cpu())
+    return total_loss / total_weight, correct / seen
 
 
 def train_step(
@@ -238,21 +266,20 @@ def train_step(
     state: State,
     network: nn.Module,
     images: Tensor,
-    labels: Tensor,
-    beliefs: Tensor | None,
+    targets: Targets,
     accelerator: Accelerator,
-) -> tuple[float, int]:
-    """One step on (batch, channels, height, width) images; the loss and the number of right answers.
-
-    With ``beliefs``, a teacher's probabilities (batch, classes), they are the target beside the labels.
+) -> tuple[Tensor, int]:
+    """One step on (batch, channels, height, width) images; the loss of each and the number of right answers.
 
     Raises:
         DivergenceError: the loss is no number.
     """
     logits = network(images).float()
-    loss = F.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-    if beliefs is not None:
-        loss = torch.lerp(loss, F.cross_entropy(logits, beliefs), config.refinement_weight)
+    losses = F.cross_entropy(logits, targets.labels, label_smoothing=config.label_smoothing, reduction="none")
+    if targets.beliefs is not None:
+        taught = F.cross_entropy(logits, targets.beliefs, reduction="none")
+        losses = torch.lerp(losses, taught, config.refinement_weight)
+    loss = (losses * targets.weights).mean()
     value = loss.item()
     if not math.isfinite(value):
         raise DivergenceError(
@@ -266,7 +293,7 @@ def train_step(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     state.average.update_parameters(state.network)
-    return value, int((logits.argmax(1) == labels).sum())
+    return losses.detach().cpu(), int((logits.argmax(1) == targets.labels).sum())
 
 
 @torch.no_grad()
@@ -299,11 +326,8 @@ def augment(config: Config, images: Tensor, coins: Tensor, epoch: int, generator
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def draw_steps(
-    count: int, steps: int, batch_size: int, generator: torch.Generator, accelerator: Accelerator
-) -> Iterator[Tensor]:
-    """The rows of each step in random order, this process's share of them; what fills no step is left out."""
-    order = torch.randperm(count, generator=generator)
+def draw_steps(order: Tensor, steps: int, batch_size: int, accelerator: Accelerator) -> Iterator[Tensor]:
+    """The rows of each step in the order given, this process's share of them; what fills no step is left out."""
     for begin in range(0, steps * batch_size, batch_size):
         yield order[begin : begin + batch_size][accelerator.process_index :: accelerator.num_processes]
 

@@ -124,7 +124,7 @@ def test_the_refinement_is_taught_by_the_averaged_network_as_it_was_before(folde
 def interrupted_training(folder: Path, tmp_path: Path) -> list[str]:
     """A training command, stopped by Ctrl-C in its refinement."""
     arguments = ["image_classifier", "--architecture", "cnn", "--data", str(folder), "--epochs", "80"]
-    arguments += ["--refinement-fraction", "0.975"]
+    arguments += ["--refinement-fraction", "0.975", "--pruning", "0.5"]
     checkpoint = tmp_path / "run" / CHECKPOINT_FILE
     arguments += ["--batch-size", "8", "--validation-fraction", "0.2", "--precision", "fp32", "--average-decay", "0.9"]
     arguments += ["--models", str(tmp_path / "models"), "--output", str(tmp_path / "run"), "--dropout", "0.3"]
@@ -187,6 +187,20 @@ def test_patience_stops_the_training_and_keeps_the_best_weights(folder: Path, pl
     assert not all(torch.equal(a, b) for a, b in zip(weights(state), state.network.state_dict().values(), strict=True))
 
 
+def test_an_epoch_leaves_out_images_that_are_known_and_remembers_the_losses_of_the_others(
+    folder: Path, tmp_path: Path
+) -> None:
+    alike = {"pruning": 0.9, "schedule": "constant", "warmup_fraction": 0.0}
+    first, second = (
+        train_alone(config(folder, epochs=epochs, **alike), Places(tmp_path, tmp_path, tmp_path / str(epochs)))
+        for epochs in (1, 2)
+    )
+    again = first.pruning.losses != second.pruning.losses
+    mean = first.pruning.losses.nanmean()
+    assert again[first.pruning.losses < mean].float().mean() < 0.4
+    assert again[first.pruning.losses > mean].float().mean() > 0.6
+
+
 def test_out_of_patience_counts_from_the_best_epoch(folder: Path) -> None:
     settings = config(folder, patience=2)
     history = [{"validation_loss": loss} for loss in (3.0, 2.0, 2.5)]
@@ -232,7 +246,16 @@ def test_two_processes_train_one_model_together(folder: Path, tmp_path: Path) ->
     arguments = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
     arguments += ["--mixed_precision", "no", "--dynamo_backend", "no", "--module", "training", "image_classifier"]
     arguments += ["--architecture", "cnn", "--data", str(folder), "--epochs", "6", "--batch-size", "20"]
-    arguments += ["--validation-fraction", "0.2", "--precision", "fp32", "--models", str(tmp_path / "models")]
+    arguments += [
+        "--pruning",
+        "0.3",
+        "--validation-fraction",
+        "0.2",
+        "--precision",
+        "fp32",
+        "--models",
+        str(tmp_path / "models"),
+    ]
     result = subprocess.run(
         [sys.executable, *arguments, "--output", str(tmp_path / "run")],
         cwd=ROOT,
