@@ -30,7 +30,7 @@ class Pruning(nn.Module):
         """The rows of an epoch in random order, and the weights (count,) of all examples in its loss.
 
         Args:
-            progress: the share of the training's epochs that is done.
+            progress: the share of the epochs that is done.
             generator: of chance.
         """
         weights = torch.ones(len(self.losses))

@@ -90,7 +90,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 60, "dropout": 0.1, "translate": 1},
     "cnn": {"epochs": 60},
     "resnet": {
-        "epochs": 48,
+        "epochs": 58,
         "batch_size": 1000,
         "optimizer": "muon",
         "learning_rate": 0.14,
@@ -104,6 +104,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "translate": 4,
         "cut_out": 10,
         "pruning": 0.5,
+        "refinement_fraction": 0.17,
         "validation_fraction": 0.02,
     },
     "transfer": {"epochs": 20, "learning_rate": 1e-3, "batch_size": 64},
@@ -239,7 +240,7 @@ def train_epoch(
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.epoch)
     coins = torch.randint(2, (len(split),), generator=torch.Generator().manual_seed(config.seed))
     images, labels = to_tensor(split.images), torch.from_numpy(split.labels)
-    order, weights = state.pruning.draw(state.epoch / config.epochs, generator)
+    order, weights = state.pruning.draw(progress_of_stage(config, state.epoch), generator)
     steps = max(1, len(order) // config.batch_size)
     losses = torch.zeros(2, len(split))  # of this epoch, and whether there is one
     total_loss, total_weight, correct, seen = 0.0, 0.0, 0, 0
@@ -334,13 +335,18 @@ def draw_steps(order: Tensor, steps: int, batch_size: int, accelerator: Accelera
 
 def set_learning_rate(config: Config, optimizers: list[Optimizer], epochs_done: float) -> None:
     """Set the learning rates of all groups to their highest times the schedule's factor; it runs twice if refined."""
-    first = config.first_epochs
-    if epochs_done < first:
-        factor = learning_rate_factor(config.schedule, config.warmup_fraction, epochs_done / first)
+    progress = progress_of_stage(config, epochs_done)
+    if epochs_done < config.first_epochs:
+        factor = learning_rate_factor(config.schedule, config.warmup_fraction, progress)
     else:
-        progress = (epochs_done - first) / (config.epochs - first)
         factor = config.refinement_learning_rate * learning_rate_factor(config.schedule, 0.0, progress)
     scale_learning_rates(optimizers, factor)
+
+
+def progress_of_stage(config: Config, epochs_done: float) -> float:
+    """The share that is done of the epochs before the refinement, or of the refinement once it has begun."""
+    first = config.first_epochs
+    return epochs_done / first if epochs_done < first else (epochs_done - first) / (config.epochs - first)
 
 
 def out_of_patience(config: Config, history: list[dict[str, float]]) -> bool:
