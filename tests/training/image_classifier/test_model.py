@@ -58,12 +58,15 @@ def test_a_gradient_reaches_every_trainable_parameter(architecture: str) -> None
     assert silent == []
 
 
-def test_whitened_patches_have_no_correlation() -> None:
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_whitened_patches_have_no_correlation(mirrored: bool) -> None:
     torch.manual_seed(0)
     images = torch.randn(200, 3, 8, 8).cumsum(dim=3) * 0.3
-    network = build_network(config("resnet"), SHAPE, 10)
+    network = build_network(config("resnet", mirrored=mirrored), SHAPE, 10)
     assert isinstance(network, ResidualNet)
     network.set_whitening(images)
+    if mirrored:  # it looks at both
+        images = torch.cat((images, images.flip(3)))
     patches = network.whiten(images)[:, :12].permute(1, 0, 2, 3).flatten(1)
     covariance = patches @ patches.T / patches.shape[1]
     assert torch.allclose(covariance, torch.eye(12), atol=0.05)
