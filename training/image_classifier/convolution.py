@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from training.hardware import has_matrix_units
@@ -54,6 +55,7 @@ class _Convolve(torch.autograd.Function):
         return F.conv2d(x, filters, padding=1)
 
     @staticmethod
+    @once_differentiable  # what is put side by side is overwritten by the next layer
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, filters = ctx.saved_tensors
         count = math.gcd(len(x), _SIDE_BY_SIDE)
