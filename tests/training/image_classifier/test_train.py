@@ -246,18 +246,9 @@ def test_two_processes_train_one_model_together(folder: Path, tmp_path: Path) ->
     arguments = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
     arguments += ["--mixed_precision", "no", "--dynamo_backend", "no", "--module", "training", "image_classifier"]
     arguments += ["--architecture", "cnn", "--data", str(folder), "--epochs", "6", "--batch-size", "20"]
-    arguments += [
-        "--pruning",
-        "0.3",
-        "--validation-fraction",
-        "0.2",
-        "--precision",
-        "fp32",
-        "--models",
-        str(tmp_path / "models"),
-    ]
+    arguments += ["--validation-fraction", "0.2", "--precision", "fp32", "--pruning", "0.3"]
     result = subprocess.run(
-        [sys.executable, *arguments, "--output", str(tmp_path / "run")],
+        [sys.executable, *arguments, "--models", str(tmp_path / "models"), "--output", str(tmp_path / "run")],
         cwd=ROOT,
         capture_output=True,
         text=True,
