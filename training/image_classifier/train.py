@@ -89,7 +89,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 60, "dropout": 0.1, "translate": 1},
     "cnn": {"epochs": 60},
     "resnet": {
-        "epochs": 48,
+        "epochs": 68,
         "batch_size": 1000,
         "optimizer": "muon",
         "learning_rate": 0.14,
@@ -101,7 +101,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "activation": "gelu",
         "mirrored": True,
         "translate": 4,
-        "cut_out": 10,
+        "cut_out": 16,
         "pruning": 0.5,
         "validation_fraction": 0.02,
     },
