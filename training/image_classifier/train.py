@@ -72,17 +72,9 @@ class Config:
     cut_out: int = setting(0, "blank a square of so many pixels", minimum=0)
     rotate: float = setting(0.0, "turn by up to so many degrees", minimum=0)
     pruning: float = setting(0.0, "the share of the images with small losses that an epoch leaves out", None, 0, 0.9)
-    refinement_fraction: float = setting(0.0, "the last share of the epochs, taught by the network itself", None, 0, 1)
-    refinement_learning_rate: float = setting(0.5, "refinement: where it starts, as a share of the highest", minimum=0)
-    refinement_weight: float = setting(0.7, "refinement: the share of the loss that the teacher decides", None, 0, 1)
     patience: int = setting(0, "stop after so many epochs without a better validation loss; 0: never", minimum=0)
     precision: str = setting("auto", "arithmetic; auto: bf16 where the device has it", ("auto", "bf16", "fp32"))
     seed: int = setting(0, "decides every random choice", minimum=0)
-
-    @property
-    def first_epochs(self) -> int:
-        """The epochs before the refinement."""
-        return self.epochs - round(self.refinement_fraction * self.epochs)
 
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -112,11 +104,7 @@ SMOKE = {"epochs": 2, "max_images": 600, "batch_size": 50, "validation_fraction"
 
 @dataclass
 class State:
-    """A training between two epochs.
-
-    ``best`` holds the averaged weights that are evaluated and served; ``teacher`` is ``best`` as it was when the
-    refinement began.
-    """
+    """A training between two epochs; ``best`` holds the averaged weights that are evaluated and served."""
 
     network: nn.Module
     average: AveragedModel
@@ -125,37 +113,21 @@ class State:
     mean: Tensor
     deviation: Tensor
     pruning: Pruning
-    teacher: nn.Module | None = None
     epoch: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
     def modules(self) -> dict[str, nn.Module]:
         """What a checkpoint keeps, by name."""
-        modules: dict[str, nn.Module] = {
-            "network": self.network,
-            "average": self.average,
-            "best": self.best,
-            "pruning": self.pruning,
-        }
-        return modules if self.teacher is None else modules | {"teacher": self.teacher}
-
-    def begin_refinement(self) -> None:
-        """From here on the best network so far, as it is now, teaches."""
-        self.teacher = copy.deepcopy(self.best).requires_grad_(False).eval()
+        return {"network": self.network, "average": self.average, "best": self.best, "pruning": self.pruning}
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What the answers to some images are to be.
-
-    ``labels`` (batch,), how much each image counts, ``weights`` (batch,), and a teacher's probabilities, ``beliefs``
-    (batch, classes), which are the target beside the labels.
-    """
+    """The right answers for some images, ``labels`` (batch,), and how much each counts, ``weights`` (batch,)."""
 
     labels: Tensor
     weights: Tensor
-    beliefs: Tensor | None
 
 
 def run(config: Config, places: Places, *, resume: bool) -> Manifest | None:
@@ -205,8 +177,6 @@ def train(config: Config, state: State, data: ImageData, accelerator: Accelerato
     with Progress(config.epochs, output, state.history, accelerator.is_main_process) as progress:
         while state.epoch < config.epochs and not out_of_patience(config, state.history):
             began = time.monotonic()
-            if state.epoch == config.first_epochs:
-                state.begin_refinement()
             train_loss, train_accuracy = train_epoch(config, state, network, data.train, accelerator, progress)
             loss, accuracy = evaluate(config, state.average.module, state, data.validation)
             if not config.patience or loss < min((past["validation_loss"] for past in state.history), default=math.inf):
@@ -238,7 +208,7 @@ def train_epoch(
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + state.epoch)
     coins = torch.randint(2, (len(split),), generator=torch.Generator().manual_seed(config.seed))
     images, labels = to_tensor(split.images), torch.from_numpy(split.labels)
-    order, weights = state.pruning.draw(progress_of_stage(config, state.epoch), generator)
+    order, weights = state.pruning.draw(state.epoch / config.epochs, generator)
     steps = max(1, len(order) // config.batch_size)
     losses = torch.zeros(2, len(split))  # of this epoch, and whether there is one
     total_loss, total_weight, correct, seen = 0.0, 0.0, 0, 0
@@ -246,10 +216,7 @@ def train_epoch(
         set_learning_rate(config, state.optimizers, state.epoch + step / steps)
         batch = (images[rows].to(accelerator.device) - state.mean) / state.deviation
         batch = augment(config, batch, coins[rows].to(accelerator.device), state.epoch, generator)
-        beliefs = None if state.teacher is None else teach(state.teacher, batch, accelerator)
-        if config.cut_out:
-            batch = cut_out(batch, config.cut_out, generator)
-        targets = Targets(labels[rows].to(accelerator.device), weights[rows].to(accelerator.device), beliefs)
+        targets = Targets(labels[rows].to(accelerator.device), weights[rows].to(accelerator.device))
         of_rows, hits = train_step(config, state, network, batch, targets, accelerator)
         losses[0, rows], losses[1, rows] = of_rows, torch.ones(len(rows))
         total_loss += float(of_rows @ weights[rows])
@@ -275,9 +242,6 @@ def train_step(
     """
     logits = network(images).float()
     losses = F.cross_entropy(logits, targets.labels, label_smoothing=config.label_smoothing, reduction="none")
-    if targets.beliefs is not None:
-        taught = F.cross_entropy(logits, targets.beliefs, reduction="none")
-        losses = torch.lerp(losses, taught, config.refinement_weight)
     loss = (losses * targets.weights).mean()
     value = loss.item()
     if not math.isfinite(value):
@@ -295,17 +259,6 @@ def train_step(
     return losses.detach().cpu(), int((logits.argmax(1) == targets.labels).sum())
 
 
-@torch.no_grad()
-def teach(teacher: nn.Module, images: Tensor, accelerator: Accelerator) -> Tensor:
-    """What ``teacher`` says of the mirror images, before anything is cut out of them: probabilities (batch, classes).
-
-    To agree with another view of the same picture makes a network's one answer as good as its mean over several
-    views; that a net can gain from a teacher like itself is from Furlanello et al. 2018 (arXiv 1805.04770).
-    """
-    with accelerator.autocast():
-        return F.softmax(teacher(images.flip(-1)).float(), dim=1)
-
-
 def evaluate(config: Config, network: nn.Module, state: State, split: Split) -> tuple[float, float]:
     """The loss and the accuracy of ``network`` on ``split``, one view of each image, in single precision."""
     logits = predict(network, split.images, state.mean, state.deviation)
@@ -315,13 +268,15 @@ def evaluate(config: Config, network: nn.Module, state: State, split: Split) -> 
 
 
 def augment(config: Config, images: Tensor, coins: Tensor, epoch: int, generator: torch.Generator) -> Tensor:
-    """The random changes of place that ``config`` asks for, (batch, channels, height, width)."""
+    """The random changes that ``config`` asks for, (batch, channels, height, width)."""
     if config.flip:
         images = alternate_flip(images, coins, epoch)
     if config.rotate:
         images = rotate(images, config.rotate, generator)
     if config.translate:
         images = translate(images, config.translate, generator)
+    if config.cut_out:
+        images = cut_out(images, config.cut_out, generator)
     return images.contiguous(memory_format=torch.channels_last)
 
 
@@ -332,19 +287,9 @@ def draw_steps(order: Tensor, steps: int, batch_size: int, accelerator: Accelera
 
 
 def set_learning_rate(config: Config, optimizers: list[Optimizer], epochs_done: float) -> None:
-    """Set the learning rates of all groups to their highest times the schedule's factor; it runs twice if refined."""
-    progress = progress_of_stage(config, epochs_done)
-    if epochs_done < config.first_epochs:
-        factor = learning_rate_factor(config.schedule, config.warmup_fraction, progress)
-    else:
-        factor = config.refinement_learning_rate * learning_rate_factor(config.schedule, 0.0, progress)
-    scale_learning_rates(optimizers, factor)
-
-
-def progress_of_stage(config: Config, epochs_done: float) -> float:
-    """The share that is done of the epochs before the refinement, or of the refinement once it has begun."""
-    first = config.first_epochs
-    return epochs_done / first if epochs_done < first else (epochs_done - first) / (config.epochs - first)
+    """Set the learning rates of all groups to their highest times the schedule's factor."""
+    progress = epochs_done / config.epochs
+    scale_learning_rates(optimizers, learning_rate_factor(config.schedule, config.warmup_fraction, progress))
 
 
 def out_of_patience(config: Config, history: list[dict[str, float]]) -> bool:
@@ -366,7 +311,5 @@ def restore(state: State, config: Config, path: Path) -> None:
         SettingError: there is none, or its configuration is another.
     """
     facts = load_facts_of(path, config)
-    if facts["epoch"] > config.first_epochs:
-        state.begin_refinement()
     load_checkpoint(path, state.modules(), state.optimizers)
     state.epoch, state.seconds, state.history = facts["epoch"], facts["seconds"], facts["history"]

@@ -103,28 +103,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(folder: Pa
     assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_the_refinement_is_taught_by_the_averaged_network_as_it_was_before(folder: Path, tmp_path: Path) -> None:
-    refined, unrefined = (
-        train_alone(
-            config(folder, epochs=epochs, refinement_fraction=fraction),
-            Places(tmp_path, tmp_path, tmp_path / str(epochs)),
-        )
-        for epochs, fraction in ((4, 0.5), (2, 0.0))
-    )
-    assert unrefined.teacher is None
-    assert refined.teacher is not None
-    taught_by = [value for value in refined.teacher.state_dict().values() if value.is_floating_point()]
-    assert all(torch.equal(a, b) for a, b in zip(taught_by, weights(unrefined), strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(taught_by, weights(refined), strict=True))
-    rates = [record["learning_rate"] for record in refined.history]
-    assert rates[2] > rates[1]
-    assert rates[3] < rates[2]
-
-
 def interrupted_training(folder: Path, tmp_path: Path) -> list[str]:
-    """A training command, stopped by Ctrl-C in its refinement."""
+    """A training command, stopped by Ctrl-C."""
     arguments = ["image_classifier", "--architecture", "cnn", "--data", str(folder), "--epochs", "80"]
-    arguments += ["--refinement-fraction", "0.975", "--pruning", "0.5"]
+    arguments += ["--pruning", "0.5"]
     checkpoint = tmp_path / "run" / CHECKPOINT_FILE
     arguments += ["--batch-size", "8", "--validation-fraction", "0.2", "--precision", "fp32", "--average-decay", "0.9"]
     arguments += ["--models", str(tmp_path / "models"), "--output", str(tmp_path / "run"), "--dropout", "0.3"]
@@ -234,7 +216,7 @@ def test_bad_data_is_one_line_on_the_command_line(tmp_path: Path, capsys: pytest
     [
         (["--epochs", "0"], "epochs: 0 is too small, expected 1 or more"),
         (["--learning-rate", "-1"], "learning_rate: -1.0 is too small, expected 0 or more"),
-        (["--refinement-fraction", "1.5"], "refinement_fraction: 1.5 is too large, expected 1 or less"),
+        (["--pruning", "0.95"], "pruning: 0.95 is too large, expected 0.9 or less"),
     ],
 )
 def test_a_setting_out_of_range_is_one_line(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
