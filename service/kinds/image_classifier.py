@@ -44,6 +44,8 @@ def _decode_base64(value: object) -> object:
             return binascii.a2b_base64(value, strict_mode=True)
         except (binascii.Error, ValueError) as error:
             raise ValueError(f"is not base64: {str(error).lower()}") from error
+    if not isinstance(value, bytes):
+        raise ValueError("should be a string of base64")  # noqa: TRY004  # pydantic passes a TypeError on
     return value
 
 
