@@ -104,20 +104,21 @@ def test_a_client_may_wait_for_less_than_the_deadline(server: str) -> None:
 def test_what_cannot_be_done_in_the_time_that_a_client_gives_is_refused_at_once(
     client: httpx.Client, server: str
 ) -> None:
-    async def ask_while_busy() -> httpx.Response:
+    async def ask_while_busy() -> tuple[httpx.Response, list[int]]:
         async with httpx.AsyncClient(base_url=server, timeout=30) as crowd:
             others = [asyncio.create_task(crowd.post("/classify", content=PNG, headers=HEADERS)) for _ in range(4)]
             await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
             answer = await crowd.post("/classify", content=PNG, headers={**HEADERS, "x-request-timeout": "0.001"})
-            await asyncio.wait(others)
-            return answer
+            return answer, [other.status_code for other in await asyncio.gather(*others)]
 
     before = read_metrics(client)[f"nv_inference_exec_count{{{MODEL}}}"]
-    answer = asyncio.run(ask_while_busy())
+    answer, others = asyncio.run(ask_while_busy())
     assert answer.status_code in (503, 504)
     if answer.status_code == 503:
         assert int(answer.headers["retry-after"]) >= 1
-    assert read_metrics(client)[f"nv_inference_exec_count{{{MODEL}}}"] == before + 4
+    # A slow machine refuses some of the others too (503), or gives up one that runs (504).
+    runs = read_metrics(client)[f"nv_inference_exec_count{{{MODEL}}}"] - before
+    assert others.count(200) <= runs <= len(others) - others.count(503)
 
 
 def test_an_idle_model_runs_what_will_be_too_late_and_says_that_it_was(client: httpx.Client) -> None:

@@ -237,10 +237,11 @@ def test_a_path_that_is_no_route_gives_no_name(ask: Ask) -> None:
     assert odd.attributes["http.request.method"] == "_OTHER"
 
 
-def test_a_collector_that_is_away_costs_neither_an_answer_nor_a_late_end(serve: Serve, models: Path) -> None:
+def test_a_collector_that_is_away_costs_neither_an_answer_nor_the_end(serve: Serve, models: Path) -> None:
     environment = {
         "MODELYARD_MODELS": str(models),
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://127.0.0.1:{free_port()}/v1/traces",
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "600",
         "OTEL_SERVICE_NAME": "another",
         "OTEL_BSP_SCHEDULE_DELAY": "50",
         "OTEL_BSP_MAX_QUEUE_SIZE": "8",
@@ -249,8 +250,7 @@ def test_a_collector_that_is_away_costs_neither_an_answer_nor_a_late_end(serve: 
     with serve(environment=environment) as url, httpx.Client(base_url=url) as client:
         for _ in range(50):
             assert client.post("/classify", content=PNG, headers=IMAGE).status_code == 200
-        began = time.monotonic()
-    assert time.monotonic() - began < 15
+    # It ended in the time that `serve` gives it, a small part of what the exporter may wait for.
 
 
 def test_the_name_and_the_sampler_are_those_of_the_environment(
