@@ -20,6 +20,7 @@ DEADLINE_SECONDS = 0.5
 
 Chunks = AsyncGenerator[bytes, None]
 
+begun: list[str] = []
 closed: list[str] = []
 
 
@@ -39,9 +40,14 @@ async def go_on() -> Chunks:
 
 
 async def rush() -> Chunks:
-    ends = time.perf_counter() + 2
-    while time.perf_counter() < ends:
-        yield b"x"
+    """Go on without a pause until another has its turn, which may never be."""
+    ends, before = time.perf_counter() + 20, len(begun)
+    while len(begun) == before:
+        # So little that no buffer gets full, for which there would be a pause.
+        yield b"%d" % (sum(range(100_000)) % 10)
+        if time.perf_counter() > ends:
+            yield b"alone"
+            return
 
 
 async def refuse() -> Chunks:
@@ -70,6 +76,7 @@ async def begin_and_refuse() -> Chunks:
 
 
 async def say_nothing() -> Chunks:
+    begun.append("say_nothing")
     return
     yield b""
 

@@ -133,8 +133,6 @@ def test_a_client_that_goes_ends_its_stream_and_so_does_one_that_stops_reading(p
 
 def test_a_stream_without_pauses_lets_others_have_their_turn(port: int) -> None:
     with post(port, "/rush") as rushing:
-        began = time.monotonic()
         with post(port, "/say_nothing") as response:
             assert response.status == 200
-        assert time.monotonic() - began < 1
-        rushing.read()
+        assert not rushing.read().endswith(b"alone")
