@@ -42,12 +42,11 @@ async def go_on() -> Chunks:
 async def rush() -> Chunks:
     """Go on without a pause until another has its turn, which may never be."""
     ends, before = time.perf_counter() + 20, len(begun)
-    while len(begun) == before:
+    while len(begun) == before and time.perf_counter() < ends:
         # So little that no buffer gets full, for which there would be a pause.
         yield b"%d" % (sum(range(100_000)) % 10)
-        if time.perf_counter() > ends:
-            yield b"alone"
-            return
+    if len(begun) == before:
+        yield b"alone"
 
 
 async def refuse() -> Chunks:
