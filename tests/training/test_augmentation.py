@@ -5,8 +5,8 @@ from torch import Tensor
 from training.augmentation import alternate_flip, cut_out, rotate, translate
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture
