@@ -9,6 +9,23 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Generator, Tensor
 
+from training.errors import SettingError
+
+
+def check_room(shape: tuple[int, int], **pixels: int) -> None:
+    """Refuse changes that would leave nothing of an image, or need more of it than there is.
+
+    Args:
+        shape: the height and the width of the images.
+        pixels: by how many a setting of this name shifts, or blanks.
+
+    Raises:
+        SettingError: they are not fewer than the image has.
+    """
+    for name, count in pixels.items():
+        if count >= min(shape):
+            raise SettingError(f"{name}: {count} pixels of images of {shape[0]}x{shape[1]}, expected fewer")
+
 
 def alternate_flip(images: Tensor, coins: Tensor, epoch: int) -> Tensor:
     """Mirror half of the images in one epoch and the other half in the next (Jordan 2024, section 3.6).

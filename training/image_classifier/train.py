@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from models.manifest import Manifest
-from training.augmentation import alternate_flip, cut_out, rotate, translate
+from training.augmentation import alternate_flip, check_room, cut_out, rotate, translate
 from training.averaging import average_weights
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
@@ -155,9 +155,14 @@ def run(config: Config, places: Places, *, resume: bool) -> Manifest | None:
 
 
 def start(config: Config, data: ImageData, accelerator: Accelerator) -> State:
-    """A network that has learnt nothing yet, on the accelerator's device."""
+    """A network that has learnt nothing yet, on the accelerator's device.
+
+    Raises:
+        SettingError: the images are too small for the network, or to be changed as asked.
+    """
     shape = (data.preprocessing.channels, data.preprocessing.height, data.preprocessing.width)
     network = build_network(config, shape, len(data.labels))
+    check_room(shape[1:], translate=config.translate, cut_out=config.cut_out)
     mean, deviation = pixel_statistics(config, data.train.images)
     if isinstance(network, ResidualNet):
         sample = to_tensor(data.train.images[:: max(1, len(data.train) // 5000)])

@@ -20,11 +20,11 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from models.manifest import Manifest
-from training.augmentation import cut_out, mirror, translate
+from training.augmentation import check_room, cut_out, mirror, translate
 from training.averaging import average_gradients, average_weights
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
-from training.errors import DivergenceError, SettingError
+from training.errors import DivergenceError
 from training.hardware import choose_precision
 from training.image_generator.data import load_data, to_signed
 from training.image_generator.judge import Judge, Reading, Recipe, read, train_judge
@@ -181,9 +181,7 @@ def start(config: Config, data: ImageData, accelerator: Accelerator) -> State:
     """
     torch.manual_seed(config.seed)
     side = data.preprocessing.height
-    for name, pixels in (("translate", config.translate), ("cut_out", config.cut_out)):
-        if pixels >= side:
-            raise SettingError(f"{name}: {pixels} pixels of images of {side}, expected fewer")
+    check_room((side, side), translate=config.translate, cut_out=config.cut_out)
     shape = Shape(data.preprocessing.channels, side, len(data.labels))
     place = {"device": accelerator.device, "memory_format": torch.channels_last}
     generator: nn.Module = build_generator(config, shape).to(**place)

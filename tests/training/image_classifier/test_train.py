@@ -149,6 +149,13 @@ def test_resuming_with_other_settings_is_an_error_that_names_them(folder: Path, 
         run(config(folder, epochs=1, learning_rate=0.5, seed=3), places, resume=True)
 
 
+@pytest.mark.parametrize("name", ["translate", "cut_out"])
+def test_changes_larger_than_the_images_are_an_error(folder: Path, places: Places, name: str) -> None:
+    with pytest.raises(SettingError, match=f"{name}: 32 pixels of images of 32x32, expected fewer"):
+        run(config(folder, **{name: 32}), places, resume=False)
+    assert not places.models.exists()
+
+
 def test_resuming_where_nothing_was_trained_is_an_error(folder: Path, places: Places) -> None:
     with pytest.raises(SettingError, match=f"resume: '{places.output / CHECKPOINT_FILE}' is no checkpoint"):
         run(config(folder), places, resume=True)

@@ -251,7 +251,7 @@ def test_what_a_discriminator_says_of_generated_images_does_not_depend_on_whethe
 
 
 def test_changes_larger_than_the_images_are_an_error(colours: Path, places: Places) -> None:
-    with pytest.raises(SettingError, match="cut_out: 8 pixels of images of 8, expected fewer"):
+    with pytest.raises(SettingError, match="cut_out: 8 pixels of images of 8x8, expected fewer"):
         train_alone(config(colours, cut_out=8), places)
 
 
