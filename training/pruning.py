@@ -8,7 +8,7 @@ others of them count for the missing, so that the gradient is what it would be o
 import torch
 from torch import Tensor, nn
 
-LAST_PART = 0.125  # of the epochs, in which nothing is left out
+LAST_PART = 0.05  # of the epochs, in which nothing is left out
 
 
 class Pruning(nn.Module):
