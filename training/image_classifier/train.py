@@ -82,7 +82,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 60, "dropout": 0.1, "translate": 1},
     "cnn": {"epochs": 60},
     "resnet": {
-        "epochs": 68,
+        "epochs": 60,
         "batch_size": 1000,
         "optimizer": "muon",
         "learning_rate": 0.14,
