@@ -2,9 +2,8 @@
 
 python -m training image_classifier
 
-On CIFAR-10, seed 0, ``resnet`` with ``--epochs 48 --cut-out 10`` is right about 94.75 % of the test images in one pass
-and 95.06 % over six views, with a calibration error of 0.012. It took 4,632 seconds on two cores of an Intel Xeon with
-matrix units (bf16).
+On CIFAR-10, seed 0, the default ``resnet`` is right about 94.80 % of the test images in one pass and 95.30 % over six
+views, with a calibration error of 0.013. It took 6,359 seconds on two cores of an Intel Xeon with matrix units (bf16).
 """
 
 import copy
