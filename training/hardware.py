@@ -1,8 +1,10 @@
 """What a training ran on, in words, for the manifest and the card."""
 
+import logging
 import os
 import platform
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,6 +54,17 @@ def _describe_gpus() -> str:
 def has_matrix_units() -> bool:
     """Whether the CPU multiplies matrices of bfloat16 in units of their own (Intel's AMX)."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+@cache
+def can_compile() -> bool:
+    """Whether PyTorch can compile for the CPU, which takes a C++ compiler and Python's headers."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns where there is no GPU
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(1))
+    except Exception:  # of whatever is missing
+        return False
+    return True
 
 
 def choose_precision(precision: str) -> str:

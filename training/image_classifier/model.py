@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from training.errors import SettingError
 from training.image_classifier.convolution import Convolution
-from training.image_classifier.symmetry import Reflection, SymmetricPool, pair_by_looks, pair_neighbours, straighten
+from training.image_classifier.even_odd import answer
+from training.image_classifier.symmetry import Reflection, SymmetricPool, pair_by_looks, pair_halves, straighten
 
 Shape = tuple[int, int, int]  # (channels, height, width)
 
@@ -133,10 +134,8 @@ class ResidualGroup(nn.Module):
         self.second = Convolution(out_channels, out_channels)
         self.second_norm = _batch_norm(out_channels)
         self.activation = ACTIVATIONS[activation]()
-        with torch.no_grad():
-            for convolution in (self.shrink, self.first, self.second):
-                # The first filters pass their input on, so that a deep net starts as a shallow one.
-                nn.init.dirac_(convolution.weight[: convolution.in_channels])
+        for convolution in (self.shrink, self.first, self.second):
+            pass_on(convolution.weight, 2 if mirrored else 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.activation(self.shrink_norm(self.pool(self.shrink(x))))
@@ -149,7 +148,8 @@ class ResidualNet(nn.Module):
 
     The structure of the airbench nets (Jordan 2024, arXiv 2404.00498), narrowed to stay below three
     million parameters: the first convolution is fixed to whiten patches of the training images. If it is ``mirrored``,
-    and held to its :meth:`reflections`, an image and its mirror image get the same answer.
+    and held to its :meth:`reflections`, an image and its mirror image get the same answer; with ``learns_in_halves`` it
+    then learns in half of the multiplications (:mod:`~training.image_classifier.even_odd`), compiled for the CPU.
     """
 
     def __init__(
@@ -164,6 +164,7 @@ class ResidualNet(nn.Module):
         super().__init__()
         filters = 2 * 4 * shape[0]
         self.mirrored = mirrored
+        self.learns_in_halves = False
         self.whiten = nn.Conv2d(shape[0], filters, 2)
         self.whiten.weight.requires_grad_(False)
         self.activation = ACTIVATIONS[activation]()
@@ -202,7 +203,7 @@ class ResidualNet(nn.Module):
         yield self.whiten.bias, Reflection((inputs,))  # type: ignore[misc]
         for group in self.groups:
             assert isinstance(group, ResidualGroup)  # noqa: S101  # made above
-            outputs = pair_neighbours(group.first.out_channels, inputs.device)
+            outputs = pair_halves(group.first.out_channels, inputs.device)
             yield group.shrink.weight, Reflection((outputs, inputs))
             for convolution in (group.first, group.second):
                 yield convolution.weight, Reflection((outputs, outputs))
@@ -214,6 +215,8 @@ class ResidualNet(nn.Module):
         yield self.head.weight, Reflection((places, inputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.learns_in_halves:
+            return answer(self, x)
         x = self.groups(self.activation(self.whiten(x)))
         x = self.dropout(self.pool(x).flatten(1))
         return self.head(x) * self.logit_scale  # type: ignore[no-any-return]
@@ -269,6 +272,19 @@ def initialise(module: nn.Module, initialisation: str) -> None:
                 nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def pass_on(filters: Tensor, parts: int) -> None:
+    """Let the first of ``filters`` (out, in, 3, 3) pass their input on, so that a deep net starts as a shallow one.
+
+    Those who are paired do so each for its own part of the inputs.
+    """
+    for place, part in enumerate(filters.chunk(parts)):
+        inputs = part.chunk(parts, 1)[place]
+        count = min(len(part), inputs.shape[1])
+        part[:count] = 0
+        nn.init.dirac_(inputs[:count])
 
 
 def _load_backbone(backbone: nn.Module, path: Path) -> None:

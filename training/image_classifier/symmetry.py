@@ -37,9 +37,9 @@ class Reflection:
         return values.flip(3) if values.ndim == 4 else values
 
 
-def pair_neighbours(channels: int, device: torch.device) -> Tensor:
-    """The partner of each of so many channels, (channels,) int64: of an even number its neighbour."""
-    return torch.arange(channels, device=device) ^ 1
+def pair_halves(channels: int, device: torch.device) -> Tensor:
+    """The partner of each of so many channels, (channels,) int64: first all first ones, then in turn the second."""
+    return torch.arange(channels, device=device).roll(channels // 2)
 
 
 def pair_by_looks(filters: Tensor) -> Tensor:

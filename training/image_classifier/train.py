@@ -27,8 +27,8 @@ from training.augmentation import alternate_flip, check_room, cut_out, rotate, t
 from training.averaging import average_weights
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, load_facts_of, save_checkpoint
 from training.command import Places, setting
-from training.errors import DivergenceError
-from training.hardware import choose_precision
+from training.errors import DivergenceError, SettingError
+from training.hardware import can_compile, choose_precision, has_matrix_units
 from training.image_classifier.data import load_data, pixel_statistics
 from training.image_classifier.model import ACTIVATIONS, ResidualNet, build_network
 from training.image_classifier.predict import predict
@@ -73,6 +73,9 @@ class Config:
     rotate: float = setting(0.0, "turn by up to so many degrees", minimum=0)
     pruning: float = setting(0.0, "the share of the images with small losses that an epoch leaves out", None, 0, 0.9)
     patience: int = setting(0, "stop after so many epochs without a better validation loss; 0: never", minimum=0)
+    compiled: str = setting(
+        "auto", "resnet that is mirrored, on a CPU: compile its training; auto: a long one", ("auto", "yes", "no")
+    )
     precision: str = setting("auto", "arithmetic; auto: bf16 where the device has it", ("auto", "bf16", "fp32"))
     seed: int = setting(0, "decides every random choice", minimum=0)
 
@@ -99,6 +102,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "transfer": {"epochs": 20, "learning_rate": 1e-3, "batch_size": 64},
 }
+LONG = 200_000  # images, each as often as it is looked at
 SMOKE = {"epochs": 2, "max_images": 600, "batch_size": 50, "validation_fraction": 0.2}
 
 
@@ -157,7 +161,7 @@ def start(config: Config, data: ImageData, accelerator: Accelerator) -> State:
     """A network that has learnt nothing yet, on the accelerator's device.
 
     Raises:
-        SettingError: the images are too small for the network, or to be changed as asked.
+        SettingError: the images are too small for the network, or to be changed as asked; or nothing can be compiled.
     """
     shape = (data.preprocessing.channels, data.preprocessing.height, data.preprocessing.width)
     network = build_network(config, shape, len(data.labels))
@@ -170,10 +174,31 @@ def start(config: Config, data: ImageData, accelerator: Accelerator) -> State:
     optimizers = build_optimizers(config.optimizer, network, config.learning_rate, config.momentum, config.weight_decay)
     if isinstance(network, ResidualNet) and network.mirrored:
         keep_symmetric(network.reflections(), optimizers)
+        network.learns_in_halves = is_worth_compiling(config, len(data.train), accelerator.device)
     average = average_weights(network, config.average_decay)
     mean, deviation = mean.to(accelerator.device), deviation.to(accelerator.device)
     pruning = Pruning(len(data.train), config.pruning)
     return State(network, average, copy.deepcopy(average.module), optimizers, mean, deviation, pruning)
+
+
+def is_worth_compiling(config: Config, images: int, device: torch.device) -> bool:
+    """Whether a mirrored network is to learn in halves, which takes a minute to compile.
+
+    Matrix units are so much faster than the rest of a CPU that fewer multiplications are not known to gain by it.
+
+    Raises:
+        SettingError: it was asked for and cannot be.
+    """
+    if config.compiled == "yes":
+        if device.type != "cpu":
+            raise SettingError(f"compiled: yes on {device.type}, expected auto or no there")
+        if not can_compile():
+            raise SettingError(
+                "compiled: PyTorch can compile nothing here, expected a C++ compiler and Python's headers"
+            )
+        return True
+    is_long = config.epochs * images >= LONG and not has_matrix_units()
+    return config.compiled == "auto" and device.type == "cpu" and is_long and can_compile()
 
 
 def train(config: Config, state: State, data: ImageData, accelerator: Accelerator, output: Path) -> None:

@@ -9,7 +9,7 @@ from torchvision.models import resnet18
 
 from training.command import build_config
 from training.errors import SettingError
-from training.image_classifier.model import ResidualNet, build_network
+from training.image_classifier.model import ResidualNet, build_network, pass_on
 from training.image_classifier.train import RECIPES, Config
 
 SHAPE = (3, 32, 32)
@@ -125,3 +125,14 @@ def test_a_seed_and_an_initialisation_decide_the_weights() -> None:
     assert torch.equal(weights(1, "he"), weights(1, "he"))
     assert not torch.equal(weights(1, "he"), weights(2, "he"))
     assert weights(1, "he").std() > 1.5 * weights(1, "glorot").std()
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize(("outputs", "inputs"), [(8, 4), (4, 8), (6, 6)])
+def test_the_first_filters_of_each_part_pass_its_inputs_on(parts: int, outputs: int, inputs: int) -> None:
+    filters, x = torch.randn(outputs, inputs, 3, 3), torch.randn(2, inputs, 5, 5)
+    pass_on(filters, parts)
+    answers = torch.nn.functional.conv2d(x, filters, padding=1)
+    for passed, given in zip(answers.chunk(parts, 1), x.chunk(parts, 1), strict=True):
+        count = min(passed.shape[1], given.shape[1])
+        assert torch.equal(passed[:, :count], given[:, :count])
