@@ -158,7 +158,7 @@ class ResidualNet(nn.Module):
         num_classes: int,
         activation: str,
         dropout: float,
-        widths: tuple[int, int, int] = (96, 224, 256),
+        widths: tuple[int, int, int] = (128, 224, 224),
         mirrored: bool = False,
     ) -> None:
         super().__init__()

@@ -2,8 +2,8 @@
 
 python -m training image_classifier
 
-On CIFAR-10, seed 0, the default ``resnet`` is right about 94.80 % of the test images in one pass and 95.30 % over six
-views, with a calibration error of 0.013. It took 6,359 seconds on two cores of an Intel Xeon with matrix units (bf16).
+On CIFAR-10, seed 0, the default ``resnet`` is right about 95.08 % of the test images in one pass and 95.24 % over six
+views, with a calibration error of 0.014. It took 5,058 seconds on two cores of an AMD EPYC (Zen 4, bf16).
 """
 
 import copy
@@ -84,7 +84,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 60, "dropout": 0.1, "translate": 1},
     "cnn": {"epochs": 60},
     "resnet": {
-        "epochs": 60,
+        "epochs": 58,
         "batch_size": 1000,
         "optimizer": "muon",
         "learning_rate": 0.14,
