@@ -32,9 +32,13 @@ def answer(network: "ResidualNet", images: Tensor) -> Tensor:
     x = first.pool(first.shrink(network.activation(network.whiten(images))))
     if x.requires_grad:
         x.register_hook(_lay_out)
-    halves = _finish(first, _normalise_and_activate(_halve(x.permute(2, 0, 3, 1), 3), _layer(first, "shrink")))
+    halves = _finish(
+        first, _normalise_and_activate(_halve(x.permute(2, 0, 3, 1), 3), _layer(first.shrink_norm, first.activation))
+    )
     for group in others:
-        halves = _finish(group, _join_and_pool(convolve(halves, group.shrink.weight), _layer(group, "shrink")))
+        halves = _finish(
+            group, _join_and_pool(convolve(halves, group.shrink.weight), _layer(group.shrink_norm, group.activation))
+        )
     features = torch.cat([half.amax((0, 2)) for half in halves], 1)
     return network.head(network.dropout(features)) * network.logit_scale  # type: ignore[no-any-return]
 
@@ -79,16 +83,15 @@ class _Layer(NamedTuple):
     activation: Callable[[Tensor], Any]
 
 
-def _layer(group: "ResidualGroup", name: str) -> _Layer:
-    norm: nn.BatchNorm2d = getattr(group, f"{name}_norm")
+def _layer(norm: nn.BatchNorm2d, activation: nn.Module) -> _Layer:
     assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None  # noqa: PT018, S101
-    return _Layer(norm.running_mean, norm.running_var, norm.bias, norm.momentum, norm.eps, group.activation)
+    return _Layer(norm.running_mean, norm.running_var, norm.bias, norm.momentum, norm.eps, activation)
 
 
 def _finish(group: "ResidualGroup", x: Halves) -> Halves:
     """Add what a group adds to its shrunk picture."""
-    residual = _join(convolve(x, group.first.weight), _layer(group, "first"))
-    return _join_and_add(convolve(residual, group.second.weight), x, _layer(group, "second"))
+    residual = _join(convolve(x, group.first.weight), _layer(group.first_norm, group.activation))
+    return _join_and_add(convolve(residual, group.second.weight), x, _layer(group.second_norm, group.activation))
 
 
 @torch.compile(dynamic=False)
@@ -112,8 +115,7 @@ def _normalise_and_activate(halves: Halves, layer: _Layer) -> Halves:
 
 @torch.compile(dynamic=False)
 def _join(parts: Halves, layer: _Layer) -> Halves:
-    first, second = _normalise(_to_partners(parts), layer)
-    return layer.activation(first), layer.activation(second)
+    return _normalise_and_activate(_to_partners(parts), layer)
 
 
 @torch.compile(dynamic=False)
@@ -124,9 +126,8 @@ def _join_and_add(parts: Halves, halves: Halves, layer: _Layer) -> Halves:
 
 @torch.compile(dynamic=False)
 def _join_and_pool(parts: Halves, layer: _Layer) -> Halves:
-    first, second = (_pool(half) for half in _to_partners(parts))
-    first, second = _normalise((first, second), layer)
-    return layer.activation(first), layer.activation(second)
+    first, second = _to_partners(parts)
+    return _normalise_and_activate((_pool(first), _pool(second)), layer)
 
 
 def _to_partners(parts: Halves) -> Halves:
