@@ -185,5 +185,5 @@ async def _read(exchange: Exchange, model: type[AnyModel]) -> AnyModel:
     kind = media_type(headers.get(b"content-type", b"application/json"))
     if kind not in ("application/json", "application/octet-stream"):
         raise UnsupportedMediaTypeError(f"the body is '{kind[:100]}', expected application/json")
-    content = await read_content(exchange.receive, declare_size(headers.get(b"content-length"), _MAX_BYTES))
+    content = await read_content(exchange, declare_size(headers.get(b"content-length"), _MAX_BYTES))
     return read_json(model, content) if content else model()

@@ -1,19 +1,20 @@
 """The body of a request: read within its limit, and understood as what its Content-Type says it is."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 
 from service.errors import BadBodyError, TooLargeError, UnprocessableError, UnsupportedMediaTypeError
+from service.exchange import Exchange, Receive
 from service.problems import list_problems
+from service.protocol import TAKE_BODY
 
 # Larger bodies are read off the event loop, whatever is in them.
 QUICK_BODY_BYTES: Final = 65_536
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
@@ -47,27 +48,36 @@ def declare_size(content_length: bytes | None, max_bytes: int) -> int:
     return size
 
 
-async def read_content(receive: Receive, max_bytes: int) -> bytes:
-    """The body's bytes.
+async def read_content(exchange: Exchange, max_bytes: int) -> bytes:
+    """The body of a request, of which nothing has been read yet.
 
     Raises:
         TooLargeError: there come more than ``max_bytes``.
         Disconnect: the client has gone.
     """
-    message = await receive()
-    if message["type"] == "http.request" and not message["more_body"] and len(message["body"]) <= max_bytes:
-        content: bytes = message["body"]  # the whole of it, as nearly always
-        return content
+    take_body = exchange.find_extension(TAKE_BODY)
+    content: bytes | None = None if take_body is None else take_body(exchange.scope)
+    if content is None:
+        return await _receive_content(exchange.receive, max_bytes)
+    if len(content) > max_bytes:
+        raise _refuse_size(max_bytes)
+    return content
+
+
+async def _receive_content(receive: Receive, max_bytes: int) -> bytes:
     chunks, total = [], 0
-    while message["type"] == "http.request":
+    while (message := await receive())["type"] == "http.request":
         chunks.append(message["body"])
         total += len(message["body"])
         if total > max_bytes:
-            raise TooLargeError(f"the body has more than the {max_bytes:,} bytes that are taken")
+            raise _refuse_size(max_bytes)
         if not message["more_body"]:
             return b"".join(chunks)
-        message = await receive()
     raise Disconnect
+
+
+def _refuse_size(max_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the body has more than the {max_bytes:,} bytes that are taken")
 
 
 # Bounded, since clients choose what stands there; a handful of types are all that is ever sent in earnest.

@@ -3,13 +3,16 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_NO_EXTENSIONS: Final[Mapping[str, object]] = MappingProxyType({})
 
 Chunks = AsyncGenerator[bytes, None]
 
@@ -69,6 +72,10 @@ class Exchange:
         self.body_complete = False
         self.listener: asyncio.Task[None] | None = None  # waits for the client to go, where the answer takes long
         self.ended_by: Literal["deadline", "client"] | None = None
+
+    def find_extension(self, name: str) -> Any:
+        """What the server offers beyond the ASGI protocol, by name; None where it does not."""
+        return self.scope.get("extensions", _NO_EXTENSIONS).get(name)
 
     @property
     def is_late(self) -> bool:

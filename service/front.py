@@ -13,7 +13,6 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import bentoml
@@ -55,7 +54,6 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 # How long a refused body is still read, so that its client comes to read the refusal.
 _LINGER_SECONDS: Final = 2.0
-_NO_EXTENSIONS: Final[Mapping[str, object]] = MappingProxyType({})
 _READINESS: Final = ("/readyz", "/ready")
 
 logger = logging.getLogger(__name__)
@@ -202,7 +200,7 @@ class Front:
         assert isinstance(content, bytes)  # noqa: S101  # else it is a Stream
         headers = _list_headers(answer, exchange.request_id, exchange.answer_headers)
         if answer.status != TooLargeError.status:
-            write_answer: WriteAnswer | None = exchange.scope.get("extensions", _NO_EXTENSIONS).get(WRITE_ANSWER)
+            write_answer: WriteAnswer | None = exchange.find_extension(WRITE_ANSWER)
             if write_answer is None or not write_answer(exchange.scope, answer.status, headers, content):
                 await send({"type": "http.response.start", "status": answer.status, "headers": headers})
                 await send({"type": "http.response.body", "body": content})

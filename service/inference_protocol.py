@@ -89,7 +89,7 @@ class InferenceProtocol:
     async def list_models(self, exchange: Exchange) -> Answer:
         """Every version of every model that is on disk, and whether it can be asked."""
         size = declare_size(exchange.headers.get(b"content-length"), _MAX_INDEX_BYTES)
-        content = await read_content(exchange.receive, size)
+        content = await read_content(exchange, size)
         request = read_json(IndexRequest, content) if content else IndexRequest()
         return _answer(self._graphs.list_versions(ready=request.ready))
 
@@ -104,7 +104,7 @@ class InferenceProtocol:
         size = declare_size(headers.get(b"content-length"), self._max_body_bytes)
         self._graphs.intake.take(size)
         try:
-            content = await read_content(exchange.receive, size)
+            content = await read_content(exchange, size)
             exchange.body_complete = True
             return await self._graphs.infer(model, content, _Encoding(content, header_bytes), exchange, _INFER)
         finally:

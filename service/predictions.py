@@ -50,7 +50,7 @@ class Predictions:
         size = declare_size(headers.get(b"content-length"), self._max_body_bytes)
         self._intake.take(size)
         try:
-            content = await read_content(exchange.receive, size)
+            content = await read_content(exchange, size)
             exchange.body_complete = True
             return await self._predict(model, Body(kind, headers.get(b"content-type", b""), content), query, exchange)
         finally:

@@ -123,7 +123,7 @@ class Calls:
 
     async def _read_content(self, exchange: Exchange) -> bytes:
         async with self._reading:
-            return await read_content(exchange.receive, self._max_message_bytes)
+            return await read_content(exchange, self._max_message_bytes)
 
 
 def _parse(name: str, content: bytes) -> Any:

@@ -57,6 +57,18 @@ def test_requests_that_do_not_wait_for_their_answers_get_them_in_order(server: s
         assert (b'"predictions"' in answer) == (number == 10)
 
 
+def test_a_body_may_come_in_any_pieces(server: str) -> None:
+    head = POST + b"x-request-id: same\r\nconnection: close\r\n\r\n"
+    chunked = head.replace(b"content-length: %d" % len(PNG), b"transfer-encoding: chunked")
+    middle = len(PNG) // 2
+    chunks = [b"%x\r\n%b\r\n" % (len(part), part) for part in (PNG[:middle], PNG[middle:], b"")]
+    ways = [(head + PNG,), (head, PNG), (head + PNG[:middle], PNG[middle:]), (chunked + b"".join(chunks),)]
+    ways.append((chunked, *chunks))
+    contents = {talk(server, *parts).partition(b"\r\n\r\n")[2] for parts in ways}
+    assert len(contents) == 1
+    assert b'"predictions"' in contents.pop()
+
+
 def test_a_client_that_asks_whether_to_send_its_body_is_told(server: str) -> None:
     answer = talk(server, POST + b"connection: close\r\nexpect: 100-continue\r\n\r\n", PNG)
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
