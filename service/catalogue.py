@@ -52,9 +52,15 @@ class VersionEntry(NamedTuple):
 
 
 class Catalogue:
-    """Loads the versions that are to serve, and finds them for requests."""
+    """Loads the versions that are to serve, and finds them for requests.
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    Args:
+        settings: the folder of models, the plans to begin with, and what a model is given.
+        metrics: is told of every load, and of what serves.
+        is_rehearsal: whether it is only to be seen that they can be loaded, in a fraction of the time.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, *, is_rehearsal: bool = False) -> None:
         self.ready = False
         self._settings = settings
         self._metrics = metrics
@@ -67,7 +73,7 @@ class Catalogue:
         self._released: dict[str, deque[str]] = {}
         # Decoders release the GIL for most of their work, so as many as there are cores.
         self._preparers = ThreadPoolExecutor(os.cpu_count(), "prepare")
-        self._loader = Loader(settings, metrics, self._preparers)
+        self._loader = Loader(settings, metrics, self._preparers, is_rehearsal=is_rehearsal)
         self._loading = ThreadPoolExecutor(1, "load", initializer=lower_priority, initargs=(LOW,))
         self._comparing = ThreadPoolExecutor(1, "compare", initializer=lower_priority, initargs=(LOW,))
 

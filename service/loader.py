@@ -35,14 +35,18 @@ class Loader:
         settings: the folder of models, the provider, and what a model is given.
         metrics: is told of every load.
         preparers: the threads that decode what is too large for the event loop.
+        is_rehearsal: whether they are loaded only to see that they can be.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, preparers: Executor) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, preparers: Executor, *, is_rehearsal: bool = False
+    ) -> None:
         self.repository = Repository(settings.models)
         self.loading: tuple[str, int] | None = None
         self._settings = settings
         self._metrics = metrics
         self._preparers = preparers
+        self._is_rehearsal = is_rehearsal
         self._provider: Provider | None = None
         self._refused: dict[tuple[str, int], tuple[_Look, str]] = {}
         self._loaded: dict[tuple[str, int], _Look] = {}
@@ -108,18 +112,27 @@ class Loader:
         return None
 
     def _load(self, kind: str, version: int, *, is_start: bool) -> Model:
-        manifest = self.repository.load(kind, version)
-        folder = self.repository.folder(kind, version)
         assert self._provider is not None  # noqa: S101  # by choose_provider
         try:
-            return Model(folder, manifest, self._provider, self._settings, self._metrics, self._preparers)
+            return self._load_on(self._provider, kind, version)
         except ProviderError as error:
             # Once models run somewhere, a version that cannot run there is refused: others serve in its place.
             if self._settings.provider != "auto" or not is_start:
                 raise
             logger.warning("provider auto: %s, so the CPU", error)
         self._use("cpu")
-        return Model(folder, manifest, "cpu", self._settings, self._metrics, self._preparers)
+        return self._load_on("cpu", kind, version)
+
+    def _load_on(self, provider: Provider, kind: str, version: int) -> Model:
+        return Model(
+            self.repository.folder(kind, version),
+            self.repository.load(kind, version),
+            provider,
+            self._settings,
+            self._metrics,
+            self._preparers,
+            is_rehearsal=self._is_rehearsal,
+        )
 
     def _use(self, provider: Provider) -> None:
         self._provider = provider

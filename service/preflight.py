@@ -1,7 +1,8 @@
 """Loads the models as the service would and says what keeps it from starting: ``python -m service.preflight``.
 
 BentoML's supervisor starts a worker again whenever it ends, so a worker that cannot start would be started for ever.
-This runs once, before any worker, in a process of its own: what it takes of a GPU's memory goes with it.
+This runs once, before any worker, in a process of its own: what it takes of a GPU's memory goes with it. It does not
+warm the models, as every worker does for itself.
 """
 
 import logging
@@ -48,7 +49,7 @@ def main() -> None:
         check_traces()
         check_grpc(settings)
         check_audit(settings)
-        catalogue = Catalogue(settings, Metrics())
+        catalogue = Catalogue(settings, Metrics(), is_rehearsal=True)
         catalogue.load()
     except (SettingsError, NoModelError, ProviderError, ModelError, StateError) as error:
         raise SystemExit(f"modelyard cannot start: {error}") from error

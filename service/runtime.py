@@ -58,6 +58,8 @@ class Model:
         settings: batch size, queue length, threads.
         metrics: is told of every stage of every request.
         preparers: the threads that decode what is too large for the event loop.
+        is_rehearsal: whether it is loaded only to see that it can be: it runs its golden examples, is not warmed, and
+            explains nothing.
 
     Raises:
         ModelError: the graph, its tensors or the golden examples are not what the manifest says.
@@ -72,6 +74,8 @@ class Model:
         settings: Settings,
         metrics: Metrics,
         preparers: Executor,
+        *,
+        is_rehearsal: bool = False,
     ) -> None:
         self.kind = KINDS[manifest.kind]
         self.manifest = manifest
@@ -90,13 +94,14 @@ class Model:
             settings.max_batch_rows,
             settings.max_batch_tokens,
         )
-        measured = [_warm(folder, session, lane) for lane in session.lanes]
+        measured = [_warm(folder, session, lane, 1 if is_rehearsal else lane.max_rows) for lane in session.lanes]
         golden = load_golden(folder)
         replays = replay_golden(folder, golden, self.kind, self._assets, session)
         self.example = make_example(self.kind, manifest, self._assets, golden.examples[0], replays[0].predictions)
         # What is generated comes in full batches, while others ask for single rows.
         usual_lane = find_lane(session.lanes, min(_USUAL_LENGTH, session.lanes[-1].length))
-        seconds, largest = measured[usual_lane], session.lanes[usual_lane].max_rows
+        seconds = measured[usual_lane]
+        largest = max(seconds)
         usual = seconds[largest if isinstance(self.kind, GeneratingKind) else 1]
         self._runner = None if usual < INLINE_SECONDS else ThreadPoolExecutor(1, f"{manifest.kind}-run")
         batcher_class: type[Batcher[Row, Row]] = TimedBatcher if wants_traces() else Batcher
@@ -114,7 +119,7 @@ class Model:
             self._generation = Generation(
                 self.kind, manifest, self._assets, self.batcher, settings, metrics, preparers, seconds
             )
-        if isinstance(self.kind, ExplainingKind):
+        if isinstance(self.kind, ExplainingKind) and not is_rehearsal:
             self._explainer = Explainer(folder, manifest, self.kind, self._assets, settings, replays[0].items[0])
         logger.info(
             "loaded %s version %d on %s: %.3f ms for one row%s, %.3f ms for %d, run %s",
@@ -232,12 +237,12 @@ def _check_wanted(deadline: float, given_up: Event) -> None:
         raise DeadlineError("the deadline passed while the request was read")
 
 
-def _warm(folder: Path, session: Session, lane: Lane) -> Mapping[int, float]:
-    """Run every batch size that a lane will be run with, and say how many seconds each takes: the best of a few."""
+def _warm(folder: Path, session: Session, lane: Lane, most_rows: int) -> Mapping[int, float]:
+    """Run a lane's batch sizes up to ``most_rows``, and say how many seconds each takes: the best of a few."""
     seconds = {}
     row = session.example(lane.length)
     try:
-        for rows in (bucket for bucket in session.buckets if bucket <= lane.max_rows):
+        for rows in (bucket for bucket in session.buckets if bucket <= most_rows):
             times = []
             for _ in range(1 + _WARM_RUNS):
                 began = time.perf_counter()

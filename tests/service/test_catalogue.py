@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx
@@ -15,13 +15,14 @@ from service.config import Settings
 from service.errors import NotFoundError, OverloadedError
 from service.metrics import Metrics
 from service.providers import ProviderError
+from service.session import Row, Session
 from tests.versions import KIND, add_version
 
 Spoil = Callable[[Path], object]
 
 
-def load(root: Path, **settings: object) -> Catalogue:
-    catalogue = Catalogue(Settings.model_validate({"models": root, **settings}), Metrics())
+def load(root: Path, *, is_rehearsal: bool = False, **settings: object) -> Catalogue:
+    catalogue = Catalogue(Settings.model_validate({"models": root, **settings}), Metrics(), is_rehearsal=is_rehearsal)
     catalogue.load()
     return catalogue
 
@@ -72,6 +73,7 @@ def append(name: str) -> Spoil:
     return spoil
 
 
+@pytest.mark.parametrize("is_rehearsal", [False, True])
 @pytest.mark.parametrize(
     ("added", "spoil", "reason"),
     [
@@ -102,20 +104,41 @@ def append(name: str) -> Spoil:
     ],
 )
 def test_a_version_that_is_not_what_it_says_is_refused_and_the_older_one_serves(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, added: dict[str, object], spoil: Spoil | None, reason: str
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    added: dict[str, object],
+    spoil: Spoil | None,
+    reason: str,
+    is_rehearsal: bool,
 ) -> None:
     add_version(tmp_path)
     add_version(tmp_path, **added)  # type: ignore[arg-type]
     if spoil is not None:
         spoil(tmp_path)
     with caplog.at_level(logging.INFO):
-        catalogue = load(tmp_path)
+        catalogue = load(tmp_path, is_rehearsal=is_rehearsal)
     assert catalogue.find(KIND).manifest.version == 1
     refusal = catalogue.refusals[0]
     assert (refusal.kind, refusal.version) == (KIND, 2)
     assert reason in refusal.reason
     assert str(tmp_path) not in refusal.reason
     assert f"refused {KIND} version 2: {refusal.reason}" in caplog.messages
+
+
+@pytest.mark.parametrize("is_rehearsal", [False, True])
+def test_a_version_is_warmed_unless_it_is_a_rehearsal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_rehearsal: bool
+) -> None:
+    add_version(tmp_path)
+    run, sizes = Session.run, set()
+
+    def note(session: Session, rows: Sequence[Row]) -> list[Row]:
+        sizes.add(len(rows))
+        return run(session, rows)
+
+    monkeypatch.setattr(Session, "run", note)
+    load(tmp_path, is_rehearsal=is_rehearsal, max_batch_rows=8)
+    assert sizes == ({1} if is_rehearsal else {1, 2, 4, 8})
 
 
 def test_the_newest_version_serves(tmp_path: Path) -> None:
