@@ -90,12 +90,12 @@ class HttpProtocol(HttpToolsProtocol):
         self.tasks.add(self.loop.create_task(self._run(cycle, app)))
 
     async def _run(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Answer a request. The task ends its own membership: a callback, as uvicorn has it, is one more for the loop."""
+        """Answer a request; the task leaves ``tasks`` by itself: a callback, as uvicorn's, costs a call of the loop."""
         task = asyncio.current_task()
         try:
             await cycle.run_asgi(app)
         finally:
-            self.tasks.discard(task)  # type: ignore[arg-type]
+            self.tasks.discard(task)
 
     def pause_writing(self) -> None:
         """Await that the client reads."""
