@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from service.errors import BadBodyError, TooLargeError, UnprocessableError, UnsupportedMediaTypeError
 from service.exchange import Exchange, Receive
 from service.problems import list_problems
-from service.protocol import TAKE_BODY
+from service.protocol import TAKE_BODY, TakeBody
 
 # Larger bodies are read off the event loop, whatever is in them.
 QUICK_BODY_BYTES: Final = 65_536
@@ -55,8 +55,8 @@ async def read_content(exchange: Exchange, max_bytes: int) -> bytes:
         TooLargeError: there come more than ``max_bytes``.
         Disconnect: the client has gone.
     """
-    take_body = exchange.find_extension(TAKE_BODY)
-    content: bytes | None = None if take_body is None else take_body(exchange.scope)
+    take_body: TakeBody | None = exchange.find_extension(TAKE_BODY)
+    content = None if take_body is None else take_body(exchange.scope)
     if content is None:
         return await _receive_content(exchange.receive, max_bytes)
     if len(content) > max_bytes:
